@@ -1,0 +1,1 @@
+"""Image and text backbones. Each block takes an optional fusion module, built by the system."""

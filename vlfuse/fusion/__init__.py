@@ -1,0 +1,1 @@
+"""The ways the systems let image and text see each other."""

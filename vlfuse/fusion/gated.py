@@ -1,0 +1,37 @@
+"""FIBER's fusion: cross-attention behind a learned gate, inside a backbone block (paper section 3.1, equations 3-4).
+
+Shapes: B batch, N query tokens, K context tokens, D width, C context width, H heads.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+class GatedCrossAttention(nn.Module):
+    """gate * proj(attention(query(norm(x)), context)), to be added to a block's self-attention output `x`.
+
+    The image side normalises its query (`norm=True`), the text side does not. The gate is one scalar, 0 in the
+    paper, so that at the start the pre-trained backbone is unchanged. No position bias: every query sees all of the context.
+    """
+
+    def __init__(self, width: int, context_width: int, heads: int, norm: bool, gate: float = 0.0, dropout: float = 0.0):
+        super().__init__()
+        self.heads = heads
+        self.dropout = dropout
+        self.norm = nn.LayerNorm(width, eps=1e-5) if norm else nn.Identity()
+        self.query = nn.Linear(width, width)
+        self.key_value = nn.Linear(context_width, 2 * width)
+        self.proj = nn.Linear(width, width)
+        self.gate = nn.Parameter(torch.full((1,), float(gate)))
+
+    def forward(self, x: Tensor, context: Tensor, mask: Tensor | None) -> Tensor:
+        """x [B, N, D], context [B, K, C], mask [B, K] bool (True = visible) or None -> [B, N, D]."""
+        B, N, D = x.shape
+        query = self.query(self.norm(x)).view(B, N, self.heads, -1).transpose(1, 2)
+        key, value = self.key_value(context).view(B, -1, 2, self.heads, D // self.heads).permute(2, 0, 3, 1, 4)
+        visible = None if mask is None else mask[:, None, None, :]
+        dropout = self.dropout if self.training else 0.0
+        y = F.scaled_dot_product_attention(query, key, value, attn_mask=visible, dropout_p=dropout)
+        y = self.proj(y.transpose(1, 2).reshape(B, N, D))
+        return self.gate * F.dropout(y, self.dropout, self.training)

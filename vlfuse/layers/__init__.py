@@ -1,0 +1,1 @@
+"""Modules that several backbones and systems share."""

@@ -1,0 +1,7 @@
+"""Pre-training losses, each written once against the three steps of any system."""
+
+from vlfuse.objectives.itc import ImageTextContrastive
+from vlfuse.objectives.itm import ImageTextMatching
+from vlfuse.objectives.mlm import MaskedLanguageModeling
+
+OBJECTIVES = {"mlm": MaskedLanguageModeling, "itc": ImageTextContrastive, "itm": ImageTextMatching}

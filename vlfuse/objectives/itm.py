@@ -1,0 +1,94 @@
+"""Image-text matching with hard negatives (ALBEF, Li et al. 2021; FIBER section 3.2).
+
+Shapes: B images, N captions, P pooled width.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from vlfuse.layers.mlp import init_normal
+from vlfuse.ops.distributed import gather_with_grad, global_mean, rank_offset
+from vlfuse.systems.base import Head, States, System, texts_of
+from vlfuse.types import Batch, ConfigError, ImageState, TextState, cat
+
+
+def draw_negatives(logits: Tensor, positives: Tensor, generator: torch.Generator | None = None) -> Tensor:
+    """Draw, for each row, one column that is no positive, in proportion to its softmax weight.
+
+    logits, positives (bool) [N, K]; every row needs a column that is no positive. Returns [N] int64.
+    Source: ALBEF section 3.2; FIBER draws in the same way. Drawn by the Gumbel trick from one table of noise, so that the
+    draw of a row is the same wherever the row is computed. The noise comes from the CPU: one generator for every device.
+    """
+    noise = torch.rand(logits.shape, generator=generator).clamp_(min=1e-20).to(logits.device)
+    scores = logits.detach().float() - torch.log(-torch.log(noise))
+    return scores.masked_fill(positives, float("-inf")).argmax(1)
+
+
+class ImageTextMatching(Head):
+    """Tell a caption's own image from one that the contrastive similarity takes for it, and the other way round.
+
+    Rows: (image, text) matched, (image, negative text), (negative image, text). `negatives="random"` is the published
+    retrieval fine-tuning without the contrastive loss: half the captions keep their image, the others get a random one.
+    With several processes negatives come from all of them, through their gathered states.
+    """
+
+    reads = "captions"
+
+    def __init__(self, system: System, negatives: str = "hard"):
+        super().__init__()
+        if negatives not in ("hard", "random"):
+            raise ConfigError(f"itm.negatives is '{negatives}'; allowed: hard, random")
+        self.negatives = negatives
+        self.classifier = nn.Linear(system.pooled_width, 2)
+        self.apply(init_normal)
+
+    def settings(self) -> dict[str, str]:
+        return {"negatives": self.negatives}
+
+    def scores(self, system: System, image: ImageState, text: TextState) -> Tensor:
+        """[N] logit of "matched" for each pair; what retrieval ranks by."""
+        return self.classifier(system.fuse(image, text).pooled)[:, 1]
+
+    def forward(self, system: System, states: States, batch: Batch) -> dict[str, Tensor]:
+        owner = texts_of(batch, self.reads).owner
+        image, text = states.image, states.text(self.reads)
+        if self.negatives == "hard":
+            pairs, labels = self._hard(system, states, owner)
+        else:
+            pairs, labels = self._random(image, text, owner, states.generator)
+        logits = self.classifier(system.fuse(*pairs).pooled).float()
+        loss = global_mean(F.cross_entropy(logits, labels, reduction="sum"), len(labels))
+        return {"loss": loss, "accuracy": (logits.argmax(1) == labels).float().mean()}
+
+    def _hard(self, system: System, states: States, owner: Tensor) -> tuple[tuple[ImageState, TextState], Tensor]:
+        image, text = states.image, states.text(self.reads)
+        everyone_image, everyone_text = image._map(gather_with_grad), text._map(gather_with_grad)
+        offset = rank_offset(len(image))
+        all_owner = gather_with_grad(owner + offset)
+        if len(everyone_image) < 2:
+            raise ConfigError("hard negatives need at least two images in a batch; raise batch_size or drop itm")
+        with torch.no_grad():
+            all_image, all_text = (
+                gather_with_grad(states.image_embedding()),
+                gather_with_grad(states.text_embedding(self.reads)),
+            )
+            logits = system.similarity(all_image, all_text)  # [all images, all texts]
+            positives = torch.arange(len(all_image), device=owner.device)[:, None] == all_owner[None, :]
+            negative_image = draw_negatives(logits.T, positives.T, states.generator)
+            negative_text = draw_negatives(logits[all_owner], positives[all_owner], states.generator)
+        local = slice(rank_offset(len(owner)), rank_offset(len(owner)) + len(owner))
+        own = image[owner]
+        images = cat(own, own, everyone_image[negative_image[local]])
+        texts = cat(text, everyone_text[negative_text[local]], text)
+        labels = torch.tensor([1, 0, 0], device=owner.device).repeat_interleave(len(owner))
+        return (images, texts), labels
+
+    def _random(
+        self, image: ImageState, text: TextState, owner: Tensor, generator: torch.Generator | None
+    ) -> tuple[tuple[ImageState, TextState], Tensor]:
+        order = torch.randperm(len(owner), generator=generator).to(owner.device)
+        labels = (order < len(owner) // 2).long()
+        shift = torch.randint(1, max(2, len(image)), (len(owner),), generator=generator).to(owner.device)
+        shown = torch.where(labels == 1, owner, (owner + shift) % len(image))
+        return (image[shown], text), labels

@@ -1,0 +1,58 @@
+"""Visual question answering as classification over a closed list of answers (VQAv2, Goyal et al. 2017).
+
+Shapes: N questions, A answers, P pooled width.
+"""
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from vlfuse.layers.mlp import init_normal
+from vlfuse.ops.distributed import global_mean
+from vlfuse.systems.base import Head, States, System, texts_of
+from vlfuse.types import Answer, Batch, ConfigError, DataError
+
+
+class Vqa(Head):
+    reads = "questions"
+
+    def __init__(self, system: System, answers: tuple[str, ...]):
+        super().__init__()
+        if not answers:
+            raise ConfigError("vqa needs a list of answers; build one from the training data")
+        self.answers = tuple(answers)
+        width = system.pooled_width
+        self.classifier = nn.Sequential(
+            nn.Linear(width, width), nn.LayerNorm(width, eps=1e-5), nn.GELU(), nn.Linear(width, len(self.answers))
+        )
+        self.apply(init_normal)
+
+    def settings(self) -> dict[str, tuple[str, ...]]:
+        return {"answers": self.answers}
+
+    def logits(self, system: System, states: States, batch: Batch) -> Tensor:
+        """[N, A]."""
+        questions = texts_of(batch, self.reads)
+        return self.classifier(system.fuse(states.image[questions.owner], states.text(self.reads)).pooled).float()
+
+    def forward(self, system: System, states: States, batch: Batch) -> dict[str, Tensor]:
+        """Binary cross-entropy against the annotators' soft scores, summed over answers, mean over questions."""
+        target = texts_of(batch, self.reads).target
+        if target is None:
+            raise DataError("the questions of this batch carry no answers; training needs them")
+        logits = self.logits(system, states, batch)
+        loss = F.binary_cross_entropy_with_logits(logits, target.to(logits.dtype), reduction="sum")
+        score = target.gather(1, logits.argmax(1, keepdim=True)).mean()
+        return {"loss": global_mean(loss, len(logits)), "score": score}
+
+    def decode(self, system: System, states: States, batch: Batch) -> list[Answer]:
+        return best(self.logits(system, states, batch).sigmoid(), self.answers)
+
+
+def best(scores: Tensor, labels: tuple[str, ...], alternatives: int = 4) -> list[Answer]:
+    """The best label of each row of probabilities [N, A], with the runners-up."""
+    top = scores.topk(min(alternatives + 1, len(labels)), dim=1)
+    answers = []
+    for row_scores, row_labels in zip(top.values.tolist(), top.indices.tolist(), strict=True):
+        named = [(labels[label], score) for label, score in zip(row_labels, row_scores, strict=True)]
+        answers.append(Answer(*named[0], alternatives=tuple(named[1:])))
+    return answers

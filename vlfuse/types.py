@@ -1,0 +1,287 @@
+"""The nouns every part shares: errors, samples, tensors on their way to a model, and states inside one.
+
+Shapes: B images, N texts, T text tokens, I image tokens, C image width, D text width, H, W pixels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
+from typing import Any, Self, TypeAlias, TypeVar
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+Box: TypeAlias = tuple[float, float, float, float]
+"""[x0, y0, x1, y1] in pixels of the stored image."""
+
+ImageSource: TypeAlias = str | bytes | np.ndarray | Image.Image
+"""A path or URL, an encoded file, an [H, W, 3] uint8 array, or an opened picture."""
+
+
+class VlfuseError(Exception):
+    """Base of every error a user can mend; its text names the value, what is allowed and the mend."""
+
+
+class DataError(VlfuseError):
+    """A record, image or data file that cannot be used."""
+
+
+class ConfigError(VlfuseError):
+    """A configuration value that is out of range, unknown, or would be ignored."""
+
+
+class CheckpointError(VlfuseError):
+    """Weights that do not fit the model or cannot be read safely."""
+
+
+class TaskError(VlfuseError):
+    """A task the loaded model has no head for, or input the task cannot take."""
+
+
+# --- samples: what a dataset holds -------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Region:
+    box: Box
+    label: str
+    attributes: tuple[str, ...] = ()
+    iscrowd: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Phrase:
+    """Characters [start, end) of caption number `caption`, and the boxes they name."""
+
+    caption: int
+    span: tuple[int, int]
+    boxes: tuple[Box, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Expression:
+    text: str
+    box: Box
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    question: str
+    answers: tuple[str, ...] = ()
+    id: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Statement:
+    """`label` is true/false (reasoning) or entailment/neutral/contradiction; empty where unknown."""
+
+    text: str
+    label: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One record of a dataset. `images` holds one picture, or two for paired reasoning (NLVR2)."""
+
+    id: str
+    images: tuple[ImageSource, ...]
+    captions: tuple[str, ...] = ()
+    regions: tuple[Region, ...] = ()
+    phrases: tuple[Phrase, ...] = ()
+    expressions: tuple[Expression, ...] = ()
+    questions: tuple[Question, ...] = ()
+    statements: tuple[Statement, ...] = ()
+    split: str = ""
+    origin: str = ""  # "file:line" or "archive:member", for error messages
+
+
+# --- batches: what a model receives ------------------------------------------------------------------------
+
+
+class Rows:
+    """Row-wise operations shared by every dataclass whose tensors have the batch as first dimension.
+
+    Tensors, nested `Rows` and tuples of them are rows; every other field (a grid, a size) belongs to the whole
+    and must agree when pieces are joined.
+    """
+
+    def __getitem__(self, index: Any) -> Self:
+        """Select or repeat rows: an int tensor, a bool tensor, a list or a slice. Never a bare int."""
+        if isinstance(index, int):
+            raise IndexError(f"index [{index}] would drop the batch dimension; use [[{index}]] or a slice")
+        first = next(_tensors(self))
+        if isinstance(index, Sequence):
+            index = torch.as_tensor(index, dtype=torch.long, device=first.device)
+        return self._map(lambda t: t[index])
+
+    def __len__(self) -> int:
+        return len(next(_tensors(self)))
+
+    def _map(self, f) -> Self:
+        return replace(self, **{x.name: _apply(getattr(self, x.name), f) for x in fields(self)})  # type: ignore[type-var]
+
+    def to(self, device: torch.device | str, non_blocking: bool = False) -> Self:
+        return self._map(lambda t: t.to(device, non_blocking=non_blocking))
+
+    def detach(self) -> Self:
+        return self._map(torch.Tensor.detach)
+
+
+R = TypeVar("R", bound=Rows)
+
+
+def _tensors(value: Any):
+    if isinstance(value, Tensor):
+        yield value
+    elif isinstance(value, Rows):
+        for x in fields(value):  # type: ignore[arg-type]
+            yield from _tensors(getattr(value, x.name))
+    elif isinstance(value, tuple):
+        for item in value:
+            yield from _tensors(item)
+
+
+def _apply(value: Any, f) -> Any:
+    if isinstance(value, Tensor):
+        return f(value)
+    if isinstance(value, Rows):
+        return value._map(f)
+    if isinstance(value, tuple) and any(isinstance(x, (Tensor, Rows)) for x in value):
+        return tuple(_apply(x, f) for x in value)
+    return value
+
+
+def cat(*pieces: R) -> R:
+    """Join the rows of states (or images, or tokens) of one kind, in order."""
+
+    def join(values: list[Any]) -> Any:
+        head = values[0]
+        if isinstance(head, Tensor):
+            return torch.cat(values)
+        if isinstance(head, Rows):
+            return cat(*values)
+        if isinstance(head, tuple) and any(isinstance(x, (Tensor, Rows)) for x in head):
+            return tuple(join(list(column)) for column in zip(*values, strict=True))
+        if any(value != head for value in values):
+            raise ValueError(f"cannot join states that differ: {values}")
+        return head
+
+    return replace(pieces[0], **{x.name: join([getattr(p, x.name) for p in pieces]) for x in fields(pieces[0])})  # type: ignore
+
+
+@dataclass(frozen=True)
+class Images(Rows):
+    """pixels [B, 3, H, W], normalised, zero-padded at the bottom and right; sizes [B, 2] the true (height, width)."""
+
+    pixels: Tensor
+    sizes: Tensor
+
+
+@dataclass(frozen=True)
+class Tokens(Rows):
+    """ids [N, T] int64 and mask [N, T] bool, True at real tokens (specials included)."""
+
+    ids: Tensor
+    mask: Tensor
+
+
+@dataclass(frozen=True)
+class Texts:
+    """N texts of one kind in a batch, each about one image row (or a pair of them).
+
+    owner [N] or [N, 2]: rows of `Batch.images`. target: what the head learns, see the head; None when unknown.
+    masked_ids, mask_labels [N, T]: input and targets of masked language modelling (-100 where nothing is asked).
+    records: the Question, Statement or caption string behind each row, for decoding and metrics.
+    """
+
+    tokens: Tokens
+    owner: Tensor
+    target: Tensor | None = None
+    masked_ids: Tensor | None = None
+    mask_labels: Tensor | None = None
+    records: tuple[Any, ...] = ()
+
+    def to(self, device: torch.device | str) -> Texts:
+        def move(t: Tensor | None) -> Tensor | None:
+            return None if t is None else t.to(device)
+
+        return Texts(
+            self.tokens.to(device),
+            self.owner.to(device),
+            move(self.target),
+            move(self.masked_ids),
+            move(self.mask_labels),
+            self.records,
+        )
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Images and the texts about them. A sample with two pictures takes two consecutive image rows."""
+
+    images: Images
+    captions: Texts | None = None
+    questions: Texts | None = None
+    statements: Texts | None = None
+    samples: tuple[Sample, ...] = ()
+
+    def to(self, device: torch.device | str) -> Batch:
+        def move(texts: Texts | None) -> Texts | None:
+            return None if texts is None else texts.to(device)
+
+        return Batch(
+            self.images.to(device), move(self.captions), move(self.questions), move(self.statements), self.samples
+        )
+
+
+# --- states: what a system computes once and uses many times ---------------------------------------------------
+
+
+@dataclass(frozen=True)
+class ImageState(Rows):
+    """All of an image that needs no text. tokens [B, I, C] with grid (rows, columns), I = rows x columns;
+    valid [B, I] bool is False where the batch was padded, None when every token is real."""
+
+    tokens: Tensor
+    grid: tuple[int, int]
+    valid: Tensor | None = None
+
+
+@dataclass(frozen=True)
+class TextState(Rows):
+    """All of a text that needs no image. tokens [N, T, D]; mask [N, T] bool, True at real tokens."""
+
+    tokens: Tensor
+    mask: Tensor
+
+
+@dataclass(frozen=True)
+class Fused(Rows):
+    """An image-text pair after fusion: image [N, I, D], text [N, T, D], pooled [N, P] for classifiers."""
+
+    image: Tensor
+    text: Tensor
+    pooled: Tensor
+
+
+# --- answers: what a user receives -------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """`score` is a probability in [0, 1]; `alternatives` are the next best (text, score), best first."""
+
+    text: str
+    score: float
+    alternatives: tuple[tuple[str, float], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Match:
+    """One hit of a search: position in the caller's list and its score."""
+
+    index: int
+    score: float
