@@ -1,0 +1,131 @@
+"""Generated scenes as a map-style dataset: sample i of (seed, split) is always the same."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterable
+
+from vlfuse.data.scenes.draw import box_of, draw_scene
+from vlfuse.data.scenes.language import dense_caption, expressions, join, light_caption
+from vlfuse.data.scenes.questions import ask
+from vlfuse.data.scenes.statements import entailment, reason, reason_pair
+from vlfuse.data.scenes.world import SPLITS, Scene, View, sample_scene, sample_theme
+from vlfuse.types import ConfigError, Expression, Phrase, Question, Region, Sample, Statement
+
+FIELDS = frozenset(("captions", "phrases", "regions", "expressions", "questions", "statements"))
+PAIRED_FIELDS = frozenset(("statements",))
+SMALLEST = 48  # pixels; below, the patterns of small things blur
+
+
+class SceneDataset:
+    """`n` generated samples with [size, size, 3] uint8 pictures, made when asked for.
+
+    split: train, val, test or novel; no set of things of one is ever in another, and "novel" alone shows the held-out
+        combinations of colour and shape.
+    paired: two pictures a sample and true/false statements about the pair, nothing else.
+    entailment: statements are entailment, neutral or contradiction, and half of the pictures have a curtain that may
+        hide things; without it they are true or false of a picture in full view.
+    questions, captions, statements: how many of each a sample has. captions[0], and every other one, is dense: it
+        names each thing with all its attributes and its place.
+    fields: which fields of Sample to make (all that apply, if None). What is left out costs no time and changes
+        nothing else.
+
+    Raises ConfigError for values that cannot be served.
+    """
+
+    def __init__(
+        self,
+        n: int,
+        seed: int = 0,
+        split: str = "train",
+        size: int = 96,
+        paired: bool = False,
+        entailment: bool = False,
+        questions: int = 6,
+        captions: int = 2,
+        statements: int = 2,
+        fields: Iterable[str] | None = None,
+    ):
+        possible = PAIRED_FIELDS if paired else FIELDS
+        wanted = possible if fields is None else frozenset(fields)
+        if split not in SPLITS:
+            raise ConfigError(f"split is {split!r}; scenes have the splits {', '.join(SPLITS)}")
+        if size < SMALLEST:
+            raise ConfigError(f"size is {size}; scenes need at least {SMALLEST} pixels a side to show their patterns")
+        if not wanted <= possible:
+            raise ConfigError(
+                f"fields holds {sorted(wanted - possible)}; {'paired' if paired else 'single'} scenes have {sorted(possible)}"
+            )
+        if paired and entailment:
+            raise ConfigError("paired and entailment are both set; entailment statements are about one picture: set one")
+        self.n, self.seed, self.split, self.size = n, seed, split, size
+        self.paired, self.entailment, self.fields = paired, entailment, wanted
+        self.questions, self.captions, self.statements = questions, captions, statements
+
+    def __len__(self) -> int:
+        return self.n
+
+    def scenes(self, i: int) -> tuple[Scene, ...]:
+        """The one or two scenes of sample i."""
+        if not 0 <= i < self.n:
+            raise IndexError(f"sample {i} of {self.n}")
+        rng = self._rng(i, "scene")
+        theme = sample_theme(rng)
+        if not self.paired:
+            return (sample_scene(rng, self.split, theme, curtain=self.entailment and rng.random() < 0.5),)
+        other = theme if rng.random() < 0.6 else None  # pictures alike make the statement turn on details
+        return (sample_scene(rng, self.split, theme), sample_scene(rng, self.split, other))
+
+    def __getitem__(self, i: int) -> Sample:
+        scenes = self.scenes(i)
+        images = tuple([draw_scene(scene, self.size) for scene in scenes])
+        views = [View(scene, self.split == "novel") for scene in scenes]
+        parts = self._statements(i, views) if self.paired else self._texts(i, views[0])
+        return Sample(id=f"{self.split}-{self.seed}-{i}", images=images, split=self.split, **parts)
+
+    def _rng(self, i: int, part: str) -> random.Random:
+        """Each part of a sample draws from its own stream, so that leaving one out changes no other."""
+        kind = "pair" if self.paired else "entailment" if self.entailment else "single"
+        return random.Random(f"{kind} {self.seed} {self.split} {i} {part}")
+
+    def _texts(self, i: int, view: View) -> dict:
+        wanted, parts = self.fields, {}
+        boxes = [box_of(thing, self.size) for thing in view.things] if wanted & {"phrases", "regions", "expressions"} else []
+        if wanted & {"captions", "phrases"}:
+            rng = self._rng(i, "captions")
+            joined = [join((light_caption if k % 2 else dense_caption)(view, rng)) for k in range(self.captions)]
+            if "captions" in wanted:
+                parts["captions"] = tuple([text for text, _ in joined])
+            if "phrases" in wanted:
+                parts["phrases"] = tuple(
+                    Phrase(k, span, tuple(boxes[index] for index in indices))
+                    for k, (_, spans) in enumerate(joined)
+                    for span, indices in spans
+                )
+        if "regions" in wanted:
+            parts["regions"] = tuple(
+                Region(box, t.shape, (t.size, t.pattern, t.colour)) for box, t in zip(boxes, view.things, strict=True)
+            )
+        if "expressions" in wanted:
+            found = expressions(view, self._rng(i, "expressions"), 3)
+            parts["expressions"] = tuple(Expression(text, boxes[index]) for text, index in found)
+        if "questions" in wanted:
+            asked = ask(view, self._rng(i, "questions"), self.questions)
+            parts["questions"] = tuple(
+                [Question(text, (answer,), f"{i}.{k}.{kind}") for k, (kind, text, answer) in enumerate(asked)]
+            )
+        if "statements" in wanted:
+            parts.update(self._statements(i, [view]))
+        return parts
+
+    def _statements(self, i: int, views: list[View]) -> dict:
+        if "statements" not in self.fields:
+            return {}
+        rng = self._rng(i, "statements")
+        if self.paired:
+            made = reason_pair(views[0], views[1], rng, self.statements)
+        elif self.entailment:
+            made = entailment(views[0], rng, self.statements)
+        else:
+            made = reason(views[0], rng, self.statements)
+        return {"statements": tuple([Statement(text, label) for text, label in made])}

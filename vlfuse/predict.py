@@ -1,0 +1,204 @@
+"""Using a trained model: questions, statements, matching and embeddings for pictures of any kind.
+
+Shapes: B images, N texts, E embedding width.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TypeVar
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from vlfuse.data.images import load_image
+from vlfuse.data.tokenizer import Tokenizer
+from vlfuse.data.transforms import EvalTransform
+from vlfuse.objectives.itm import ImageTextMatching
+from vlfuse.systems.base import Model, System
+from vlfuse.tasks.retrieval import Gallery, fused_scores, two_stage
+from vlfuse.types import Answer, Batch, Images, ImageSource, ImageState, TaskError, Texts, TextState
+
+T = TypeVar("T")
+CHUNK = 32  # images or texts encoded at once
+
+
+class Predictor:
+    """A model, its tokenizer and its image preprocessing, asked in the user's own words.
+
+    Images: a path or URL, encoded bytes, a PIL picture, an [H, W, 3] uint8 array, or a [3, H, W] tensor with values in
+    [0, 1]; one, or a list for a batch. Every method returns one result for one image and a list for a list.
+    """
+
+    def __init__(
+        self,
+        model: Model,
+        tokenizer: Tokenizer,
+        transform: EvalTransform,
+        max_text: int,
+        device: torch.device | str = "cpu",
+        name: str = "model",
+    ):
+        self.model = model.eval().to(device)
+        self.tokenizer, self.transform, self.max_text = tokenizer, transform, max_text
+        self.device, self.name = device, name
+
+    # --- answers ---------------------------------------------------------------------------------------------
+
+    def ask(self, image: ImageSource | Sequence[ImageSource], question: str | Sequence[str]) -> Answer | list[Answer]:
+        """Answer a question about a picture: one and one, one picture and many questions (it is encoded once), or lists of equal length."""
+        images, questions, single = _aligned(image, question)
+        return _unwrap(self._judge("vqa", images, questions, pictures=1), single)
+
+    def reason(
+        self, images: ImageSource | Sequence[ImageSource], statement: str | Sequence[str]
+    ) -> Answer | list[Answer]:
+        """Is the statement true of this picture (head `nlvr`) or of this pair of pictures (head `nlvr2`)? "true" or "false"."""
+        pictures = list(images) if _is_list(images) else [images]
+        if len(pictures) not in (1, 2):
+            raise TaskError(f"reason reads one picture or a pair, not {len(pictures)}")
+        statements = [statement] if isinstance(statement, str) else list(statement)
+        answers = self._judge("nlvr" if len(pictures) == 1 else "nlvr2", pictures, statements, len(pictures))
+        return answers[0] if isinstance(statement, str) else answers
+
+    def entails(self, image: ImageSource | Sequence[ImageSource], text: str | Sequence[str]) -> Answer | list[Answer]:
+        """Does the picture entail the text, contradict it, or leave it open (neutral)?"""
+        images, texts, single = _aligned(image, text)
+        return _unwrap(self._judge("entailment", images, texts, pictures=1), single)
+
+    # --- matching --------------------------------------------------------------------------------------------
+
+    @torch.no_grad()
+    def match(
+        self,
+        images: ImageSource | Sequence[ImageSource],
+        texts: str | Sequence[str],
+        how: str = "two-stage",
+        candidates: int = 32,
+    ) -> Tensor:
+        """Scores [images, texts], higher is better; compare them along a row.
+
+        how: "contrastive" (cosine similarity over temperature), "fused" (matching logit of every pair) or "two-stage"
+        (the best `candidates` texts of each image by contrastive score are re-ranked by fusion).
+        """
+        if how not in ("contrastive", "fused", "two-stage"):
+            raise TaskError(f"how is '{how}'; allowed: contrastive, fused, two-stage")
+        pictures, sentences = _as_list(images), _as_list(texts)
+        image, text = self._image_states(pictures), self._text_states(sentences)
+        similarity = self.model.system.similarity(
+            self.model.system.project_image(image), self.model.system.project_text(text)
+        )
+        if how == "contrastive":
+            return similarity.cpu()
+        gallery = Gallery(image, text, torch.zeros(len(sentences), dtype=torch.long), similarity)
+        matching = self._matching()
+        if how == "two-stage":
+            return two_stage(self.model.system, matching, gallery, candidates)[0].cpu()
+        pairs = torch.cartesian_prod(torch.arange(len(pictures)), torch.arange(len(sentences))).to(self.device)
+        return fused_scores(self.model.system, matching, gallery, pairs.view(-1, 2)).view_as(similarity).cpu()
+
+    @torch.no_grad()
+    def embed_image(self, images: ImageSource | Sequence[ImageSource]) -> Tensor:
+        """Unit vectors [B, E] ([E] for one image) of the contrastive space."""
+        pictures = _as_list(images)
+        vectors = [
+            self.model.system.project_image(self._image_states(pictures[i : i + CHUNK]))
+            for i in range(0, len(pictures), CHUNK)
+        ]
+        return torch.cat(vectors).cpu() if _is_list(images) else vectors[0][0].cpu()
+
+    @torch.no_grad()
+    def embed_text(self, texts: str | Sequence[str]) -> Tensor:
+        """Unit vectors [N, E] ([E] for one text) of the contrastive space."""
+        sentences = _as_list(texts)
+        vectors = [
+            self.model.system.project_text(self._text_states(sentences[i : i + CHUNK]))
+            for i in range(0, len(sentences), CHUNK)
+        ]
+        return torch.cat(vectors).cpu() if not isinstance(texts, str) else vectors[0][0].cpu()
+
+    # --- from the user's things to tensors ---------------------------------------------------------------------
+
+    def images(self, sources: Sequence[ImageSource]) -> Images:
+        """Open and preprocess pictures: Images on the model's device."""
+        pixels = []
+        for source in sources:
+            picture = load_image(_from_tensor(source))
+            pixels.append(self.transform(picture, torch.zeros(0, 4), np.random.default_rng(0))[0])
+        stacked = torch.stack(pixels).to(self.device)
+        return Images(stacked, torch.tensor(stacked.shape[-2:], device=self.device).expand(len(stacked), 2))
+
+    @property
+    def system(self) -> System:
+        return self.model.system
+
+    def _image_states(self, sources: Sequence[ImageSource]) -> ImageState:
+        return self.system.encode_image(self.images(sources))
+
+    def _text_states(self, texts: Sequence[str]) -> TextState:
+        return self.system.encode_text(self.tokenizer.encode(list(texts), self.max_text).to(self.device))
+
+    def _judge(self, head: str, images: list[ImageSource], texts: list[str], pictures: int) -> list[Answer]:
+        """Answers of a head that reads one text row with `pictures` image rows; one set of pictures may serve every text."""
+        if head not in self.model.heads:
+            have = ", ".join(self.model.heads) or "none"
+            raise TaskError(
+                f"{self.name} has no head '{head}' (it has: {have}); `vlfuse models` lists models and their heads, "
+                f"`vlfuse train {head}` trains one"
+            )
+        field = self.model.head(head).reads
+        answers: list[Answer] = []
+        shared = len(images) == pictures and len(texts) > 1
+        for start in range(0, len(texts), CHUNK):
+            rows = texts[start : start + CHUNK]
+            shown = images if shared else images[start * pictures : (start + CHUNK) * pictures]
+            owner = torch.zeros(len(rows), dtype=torch.long) if shared else torch.arange(len(rows))
+            if pictures > 1:
+                owner = owner[:, None] * pictures + torch.arange(pictures)
+            asked = Texts(self.tokenizer.encode(list(rows), self.max_text).to(self.device), owner.to(self.device))
+            batch = Batch(
+                self.images(shown),
+                questions=asked if field == "questions" else None,
+                statements=asked if field == "statements" else None,
+            )
+            answers += self.model.decode(batch, head)
+        return answers
+
+    def _matching(self) -> ImageTextMatching:
+        if "itm" not in self.model.heads:
+            raise TaskError(f'{self.name} has no matching head; use how="contrastive", or train one with itm')
+        return self.model.head("itm")  # type: ignore[return-value]
+
+
+def _is_list(value: object) -> bool:
+    return isinstance(value, (list, tuple))
+
+
+def _as_list(value: T | Sequence[T]) -> list[T]:
+    return list(value) if _is_list(value) else [value]  # type: ignore[arg-type,list-item]
+
+
+def _aligned(
+    image: ImageSource | Sequence[ImageSource], text: str | Sequence[str]
+) -> tuple[list[ImageSource], list[str], bool]:
+    """Lists of equal length, or one image for many texts; and whether the caller gave one of each."""
+    images, texts = _as_list(image), _as_list(text)
+    if len(texts) == 1 and len(images) > 1:
+        texts = texts * len(images)
+    if len(images) not in (1, len(texts)):
+        raise TaskError(f"{len(images)} images and {len(texts)} texts; give one image, one text, or as many of each")
+    return images, texts, not _is_list(image) and isinstance(text, str)
+
+
+def _unwrap(answers: list[Answer], single: bool) -> Answer | list[Answer]:
+    return answers[0] if single else answers
+
+
+def _from_tensor(source: ImageSource | Tensor) -> ImageSource:
+    """A [3, H, W] tensor in [0, 1] becomes an [H, W, 3] uint8 array; anything else is passed on."""
+    if isinstance(source, Tensor):
+        if source.ndim != 3 or source.shape[0] != 3:
+            raise TaskError(f"an image tensor must be [3, H, W] with values in [0, 1], not {list(source.shape)}")
+        return (source.detach().cpu().clamp(0, 1) * 255).round().byte().permute(1, 2, 0).numpy()
+    return source

@@ -1,0 +1,114 @@
+"""Image-text retrieval: contrastive, fused, and two-stage (contrastive top-k re-ranked by fusion; ALBEF section 5.1).
+
+Shapes: B images, N captions, E embedding width, K candidates.
+"""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from vlfuse.objectives.itm import ImageTextMatching
+from vlfuse.systems.base import Model, States, System, texts_of
+from vlfuse.types import Batch, ConfigError, ImageState, TaskError, TextState, cat
+
+
+@dataclass(frozen=True)
+class Gallery:
+    """A set of images and captions, each encoded once. owner [N]: the image of each caption.
+
+    The states take 4 bytes a number (base size at 384 px: 1.2 MB an image, 0.1 MB a caption) and stay where they were computed.
+    """
+
+    image: ImageState
+    text: TextState
+    owner: Tensor
+    similarity: Tensor  # [B, N] contrastive logits
+
+
+def pad_text(state: TextState, length: int) -> TextState:
+    """The same texts with room for `length` tokens."""
+    missing = length - state.mask.shape[1]
+    return TextState(F.pad(state.tokens, (0, 0, 0, missing)), F.pad(state.mask, (0, missing)))
+
+
+@torch.no_grad()
+def encode_gallery(model: Model, batches: Iterable[Batch], device: torch.device | str = "cpu") -> Gallery:
+    """Encode every image and every caption of an evaluation loader once."""
+    images, texts, owners, image_embeddings, text_embeddings = [], [], [], [], []
+    seen = 0
+    for batch in batches:
+        batch = batch.to(device)
+        states = States(model.system, batch)
+        images.append(states.image)
+        texts.append(states.text("captions"))
+        image_embeddings.append(states.image_embedding())
+        text_embeddings.append(states.text_embedding("captions"))
+        owners.append(texts_of(batch, "captions").owner + seen)
+        seen += len(states.image)
+    if not images:
+        raise TaskError("retrieval needs at least one image with a caption; the data holds none")
+    length = max(text.mask.shape[1] for text in texts)
+    similarity = model.system.similarity(torch.cat(image_embeddings), torch.cat(text_embeddings))
+    return Gallery(cat(*images), cat(*(pad_text(text, length) for text in texts)), torch.cat(owners), similarity)
+
+
+@torch.no_grad()
+def fused_scores(
+    system: System,
+    matching: ImageTextMatching,
+    gallery: Gallery,
+    pairs: Tensor,
+    batch_size: int = 256,
+    progress: Callable[[int, int], None] | None = None,
+) -> Tensor:
+    """Logit of "matched" for pairs [P, 2] of (image, caption) rows: [P]. progress(done, all) is called after every batch."""
+    scores = []
+    for start in range(0, len(pairs), batch_size):
+        image, text = pairs[start : start + batch_size].unbind(1)
+        # Captions are padded to the longest of the gallery; a batch needs only its own longest.
+        texts = gallery.text[text]
+        length = int(texts.mask.sum(1).max())
+        texts = TextState(texts.tokens[:, :length], texts.mask[:, :length])
+        scores.append(matching.scores(system, gallery.image[image], texts))
+        if progress:
+            progress(min(start + batch_size, len(pairs)), len(pairs))
+    return torch.cat(scores) if scores else torch.zeros(0)
+
+
+def two_stage(
+    system: System,
+    matching: ImageTextMatching,
+    gallery: Gallery,
+    candidates: int = 32,
+    batch_size: int = 256,
+    progress: Callable[[int, int], None] | None = None,
+) -> tuple[Tensor, Tensor]:
+    """Re-rank each query's best `candidates` by the fused score; the rest keep their contrastive order below them.
+
+    Returns two [B, N] score tables: for image queries (compare along a row) and for text queries (along a column).
+    """
+    if candidates < 1:
+        raise ConfigError(f"candidates is {candidates}; re-ranking needs at least 1")
+    similarity = gallery.similarity
+    by_image = _top(similarity, candidates)
+    by_text = _top(similarity.T, candidates).T
+    wanted = by_image | by_text
+    pairs = wanted.nonzero()
+    fused = torch.full_like(similarity, float("-inf"))
+    fused[wanted] = fused_scores(system, matching, gallery, pairs, batch_size, progress)
+    return _lift(similarity, fused, by_image), _lift(similarity, fused, by_text)
+
+
+def _top(similarity: Tensor, k: int) -> Tensor:
+    """[R, K] bool: the k best columns of every row."""
+    best = similarity.topk(min(k, similarity.shape[1]), dim=1).indices
+    return torch.zeros_like(similarity, dtype=torch.bool).scatter_(1, best, True)
+
+
+def _lift(similarity: Tensor, fused: Tensor, chosen: Tensor) -> Tensor:
+    """Fused scores where chosen, moved above every contrastive score elsewhere."""
+    floor = similarity.max() - fused[chosen].min() + 1
+    return torch.where(chosen, fused + floor, similarity)
