@@ -57,7 +57,9 @@ class SceneDataset:
                 f"fields holds {sorted(wanted - possible)}; {'paired' if paired else 'single'} scenes have {sorted(possible)}"
             )
         if paired and entailment:
-            raise ConfigError("paired and entailment are both set; entailment statements are about one picture: set one")
+            raise ConfigError(
+                "paired and entailment are both set; entailment statements are about one picture: set one"
+            )
         self.n, self.seed, self.split, self.size = n, seed, split, size
         self.paired, self.entailment, self.fields = paired, entailment, wanted
         self.questions, self.captions, self.statements = questions, captions, statements
@@ -90,7 +92,11 @@ class SceneDataset:
 
     def _texts(self, i: int, view: View) -> dict:
         wanted, parts = self.fields, {}
-        boxes = [box_of(thing, self.size) for thing in view.things] if wanted & {"phrases", "regions", "expressions"} else []
+        boxes = (
+            [box_of(thing, self.size) for thing in view.things]
+            if wanted & {"phrases", "regions", "expressions"}
+            else []
+        )
         if wanted & {"captions", "phrases"}:
             rng = self._rng(i, "captions")
             joined = [join((light_caption if k % 2 else dense_caption)(view, rng)) for k in range(self.captions)]

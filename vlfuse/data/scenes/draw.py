@@ -105,7 +105,10 @@ def _corners(shape: str, w: int, h: int, rim: float) -> list[tuple[float, float]
     if shape == "triangle":
         return [(w / 2, 2.2 * rim), (w - 1 - 1.7 * rim, h - 1 - rim), (1.7 * rim, h - 1 - rim)]
     rays = [math.pi * (0.2 * k - 0.5) for k in range(10)]
-    star = [((1.0 if k % 2 == 0 else 0.52) * math.cos(a), (1.0 if k % 2 == 0 else 0.52) * math.sin(a)) for k, a in enumerate(rays)]
+    star = [
+        ((1.0 if k % 2 == 0 else 0.52) * math.cos(a), (1.0 if k % 2 == 0 else 0.52) * math.sin(a))
+        for k, a in enumerate(rays)
+    ]
     xs, ys = [x for x, _ in star], [y for _, y in star]
     left, top, right, bottom = min(xs), min(ys), max(xs), max(ys)
     keep = 1 - 2.6 * rim / w
@@ -166,5 +169,3 @@ def _folds(side: int) -> np.ndarray:
     """The curtain's cloth: grey with upright folds, unlike any thing or ground."""
     waves = 14 * np.sin(np.arange(side) / side * 2 * math.pi * 14)[None, :, None]
     return np.broadcast_to(np.array(CURTAIN) + waves, (side, side, 3)).clip(0, 255).astype(np.uint8)
-
-

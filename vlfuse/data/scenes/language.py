@@ -241,7 +241,9 @@ def _relation_caption(view: View, rng: random.Random) -> list[Piece] | None:
     pieces: list[Piece] = []
     for n, k in enumerate(indices):
         thing = view.things[k]
-        spec = pick(rng, ((COLOUR, SHAPE), (SIZE, COLOUR, SHAPE), (PATTERN, COLOUR, SHAPE), (SIZE, PATTERN, COLOUR, SHAPE)))
+        spec = pick(
+            rng, ((COLOUR, SHAPE), (SIZE, COLOUR, SHAPE), (PATTERN, COLOUR, SHAPE), (SIZE, PATTERN, COLOUR, SHAPE))
+        )
         words = a(name(rng, spec, tuple([thing[i] for i in spec])))
         if n == 0:
             pieces.append((words, (k,)))

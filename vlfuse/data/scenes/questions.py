@@ -125,7 +125,13 @@ def _existence_at_place(view: View, rng: random.Random, spec: Spec) -> Asked:
     return f"is there {a(name(rng, spec, values))} {AT[place]}?", _yes(any(things[k].place == place for k in group))
 
 
-HOW_MANY = ("how many {} are there?", "how many {} are in the picture?", "how many {} can you see?", "count the {}.", "what number of {} are there?")
+HOW_MANY = (
+    "how many {} are there?",
+    "how many {} are in the picture?",
+    "how many {} can you see?",
+    "count the {}.",
+    "what number of {} are there?",
+)
 
 
 def count(view: View, rng: random.Random) -> Asked:
@@ -147,7 +153,12 @@ QUERIES = {
     COLOUR: ("what color is {}?", "what is the color of {}?", "which color does {} have?", "{} is what color?"),
     SHAPE: ("what shape is {}?", "what is the shape of {}?", "what is {}?", "which shape does {} have?"),
     SIZE: ("what size is {}?", "what is the size of {}?", "is {} small or large?", "how big is {}?"),
-    PATTERN: ("what pattern is {}?", "what is the pattern of {}?", "which pattern does {} have?", "is {} solid, striped or dotted?"),
+    PATTERN: (
+        "what pattern is {}?",
+        "what is the pattern of {}?",
+        "which pattern does {} have?",
+        "is {} solid, striped or dotted?",
+    ),
 }
 
 
@@ -260,7 +271,14 @@ def _alike(view: View, rng: random.Random) -> Asked:
     if rng.random() < 0.5:
         i, j = j, i
     what = ATTRIBUTE_NAMES[attribute]
-    form = pick(rng, ("do {} and {} have the same {}?", "is the {2} of {0} the same as that of {1}?", "are {} and {} of the same {}?"))
+    form = pick(
+        rng,
+        (
+            "do {} and {} have the same {}?",
+            "is the {2} of {0} the same as that of {1}?",
+            "are {} and {} of the same {}?",
+        ),
+    )
     return form.format(named[i], named[j], what), _yes(answer)
 
 

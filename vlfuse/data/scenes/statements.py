@@ -56,7 +56,13 @@ def reason(view: View, rng: random.Random, number: int) -> list[tuple[str, str]]
     return _distinct(number, make)
 
 
-PRESENT = ("there is {}.", "there is {} in the picture.", "the image contains {}.", "the picture shows {}.", "{} can be seen.")
+PRESENT = (
+    "there is {}.",
+    "there is {} in the picture.",
+    "the image contains {}.",
+    "the picture shows {}.",
+    "{} can be seen.",
+)
 
 
 def _present(view: View, rng: random.Random) -> Stated:
@@ -98,7 +104,9 @@ def _counted(view: View, rng: random.Random) -> Stated:
 
 def _every(view: View, rng: random.Random) -> Stated:
     """ "all circles are red": said of kinds with two members or more."""
-    subject, attribute = pick(rng, ((SHAPE, COLOUR), (SHAPE, PATTERN), (COLOUR, SHAPE), (COLOUR, PATTERN), (PATTERN, COLOUR)))
+    subject, attribute = pick(
+        rng, ((SHAPE, COLOUR), (SHAPE, PATTERN), (COLOUR, SHAPE), (COLOUR, PATTERN), (PATTERN, COLOUR))
+    )
     true, false = [], []
     for values, indices in view.groups((subject,)).items():
         if len(indices) > 1:
@@ -285,7 +293,9 @@ def _hiding_count(view: View, rng: random.Random):
 
 
 def _hiding_every(view: View, rng: random.Random):
-    subject, attribute = pick(rng, ((SHAPE, COLOUR), (SHAPE, PATTERN), (COLOUR, SHAPE), (COLOUR, PATTERN), (SIZE, COLOUR)))
+    subject, attribute = pick(
+        rng, ((SHAPE, COLOUR), (SHAPE, PATTERN), (COLOUR, SHAPE), (COLOUR, PATTERN), (SIZE, COLOUR))
+    )
     true, false = [], []
     for values, indices in view.groups((subject,)).items():
         held = sorted({view.things[k][attribute] for k in indices})
