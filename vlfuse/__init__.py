@@ -1,0 +1,41 @@
+"""End-to-end vision-language models that fuse image and text inside the network.
+
+`load(name)` gives a `Predictor`; `list_models()` says what can be loaded without a network.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from vlfuse.predict import Predictor
+
+__version__ = "0.1.0"
+
+
+def load(name: str, device: str = "cpu") -> Predictor:
+    """A model ready for use: one shipped with the package ("fiber-nano"), a local folder, or a hub id ("owner/name").
+
+    Raises CheckpointError when there is no such model or its files do not fit together.
+    """
+    # Imported here so that `import vlfuse` costs no second of torch.
+    from vlfuse.checkpoints.folder import load_folder
+    from vlfuse.checkpoints.hub import resolve_model
+    from vlfuse.data.transforms import EvalTransform
+    from vlfuse.predict import Predictor
+    from vlfuse.types import CheckpointError
+
+    folder = resolve_model(name)
+    loaded = load_folder(folder)
+    if loaded.tokenizer is None:
+        raise CheckpointError(f"{folder} has no tokenizer.json; put the file of the model's tokenizer there")
+    given = loaded.preprocessing
+    transform = EvalTransform(given.size, given.mean, given.std)
+    return Predictor(loaded.model, loaded.tokenizer, transform, given.max_text, device, name=str(name))
+
+
+def list_models() -> list[str]:
+    """Names of the models shipped with the package."""
+    from vlfuse.checkpoints.hub import shipped_models
+
+    return sorted(shipped_models())

@@ -155,7 +155,7 @@ class Swin(nn.Module):
         super().__init__()
         self.config = config
         self.recompute = False  # activation checkpointing, set from outside
-        rates = torch.linspace(0, config.drop_path, len(config.blocks)).tolist()
+        rates = torch.linspace(0, config.drop_path, len(config.blocks), device="cpu").tolist()
         self.patch_embed = PatchEmbed(config.patch, config.embed_dim)
         self.stages = nn.ModuleList()
         for stage, (depth, heads) in enumerate(zip(config.depths, config.heads, strict=True)):

@@ -1,67 +1,63 @@
-"""FIBER's published coarse-stage checkpoints (PyTorch Lightning files; fact sheet sections 6 and 8)."""
+"""FIBER's published coarse-stage checkpoints (PyTorch Lightning files; fact sheet sections 5, 6 and 8), in and out."""
 
-from vlfuse.checkpoints.mapping import Drop, Rule
-from vlfuse.systems.fiber import FiberConfig
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
-SWIN_BLOCK = r"vit_model\.layers\.(\d+)\.blocks\.(\d+)\."
-OUR_BLOCK = r"system.image.stages.\1.blocks.\2."
-TEXT_LAYER = r"text_transformer\.encoder\.layer\.(\d+)\."
-OUR_LAYER = r"system.text.layers.\1."
+import torch
+from torch import Tensor
+
+from vlfuse.backbones.swin import SwinConfig
+from vlfuse.backbones.text import TextConfig
+from vlfuse.checkpoints import roberta, swin
+from vlfuse.checkpoints.mapping import Drop, Report, Rule, invert, listed, rename, require_fit, require_known
+from vlfuse.checkpoints.resize import table_window
+from vlfuse.layers.mlp import init_normal
+from vlfuse.objectives import OBJECTIVES
+from vlfuse.systems.base import Head, Model
+from vlfuse.systems.fiber import Fiber, FiberConfig
+from vlfuse.tasks import TASKS
+from vlfuse.types import CheckpointError, ConfigError
+
+ROBERTA_HEAD_WIDTH = 64  # of every published RoBERTa; the number of heads leaves no trace in the weights
+IMAGE, TEXT = r"vit_model\.", r"text_transformer\."
+OUR_BLOCK, OUR_LAYER = r"system.image.stages.\1.blocks.\2.", r"system.text.layers.\1."
 
 
 def rules(config: FiberConfig) -> list[Rule | Drop]:
     """Every key of the pre-training, VQA, NLVR2, captioning and retrieval files for a model of this configuration."""
     fused = "|".join(str(layer) for layer in range(config.text.layers - config.fuse_last, config.text.layers))
-    fused_layer = TEXT_LAYER.replace(r"(\d+)", f"({fused})")
-    return [*_image(), *_text(fused_layer), *_joint(), *_heads(), *_dropped()]
-
-
-def _image() -> list[Rule | Drop]:
     return [
-        Rule(r"vit_model\.patch_embed\.(.+)", r"system.image.patch_embed.\1"),
-        Rule(SWIN_BLOCK + r"(norm1|norm2|mlp\.fc1|mlp\.fc2)\.(.+)", OUR_BLOCK + r"\3.\4"),
-        Rule(SWIN_BLOCK + r"attn\.(qkv|proj)\.(.+)", OUR_BLOCK + r"attention.\3.\4"),
-        Rule(SWIN_BLOCK + r"attn\.relative_position_bias_table", OUR_BLOCK + "attention.bias_table"),
-        Rule(SWIN_BLOCK + r"attn\.alpha_i2t", OUR_BLOCK + "cross.gate"),
-        Rule(SWIN_BLOCK + r"attn\.norm_i2t_i\.(.+)", OUR_BLOCK + r"cross.norm.\3"),
-        Rule(SWIN_BLOCK + r"attn\.qkv_i2t\.(.+)", OUR_BLOCK + r"cross.query.\3"),
-        Rule(SWIN_BLOCK + r"attn\.qkv_text_i2t\.(.+)", OUR_BLOCK + r"cross.key_value.\3"),
-        Rule(SWIN_BLOCK + r"attn\.proj_i2t\.(.+)", OUR_BLOCK + r"cross.proj.\3"),
-        Rule(r"vit_model\.layers\.(\d+)\.downsample\.(.+)", r"system.image.stages.\1.merge.\2"),
-        Rule(r"vit_model\.norm\.(.+)", r"system.image.norm.\1"),
-        Drop(r"vit_model\..+\.(attn_mask|relative_position_index)", "computed from the grid when needed"),
+        *swin.rules(IMAGE, "system.image.", len(config.swin.depths)),
+        *_image_fusion(IMAGE + swin.BLOCK + r"attn\."),
+        *roberta.rules(TEXT, "system.text."),
+        *_text_fusion(TEXT + roberta.LAYER, TEXT + roberta.LAYER.replace(r"(\d+)", f"({fused})")),
+        *_joint(),
+        *_heads(),
+        *_dropped(),
     ]
 
 
-def _text(fused_layer: str) -> list[Rule | Drop]:
-    names = {"word_embeddings": "word", "position_embeddings": "position", "token_type_embeddings": "token_type"}
-    packed = [
-        Rule(TEXT_LAYER + rf"attention\.self\.{part}\.(.+)", OUR_LAYER + r"attention.qkv.\2", i, 3)
-        for i, part in enumerate(("query", "key", "value"))
-    ]
-    packed += [
-        Rule(fused_layer + rf"crossattention_t2i\.self\.{part}\.(.+)", OUR_LAYER + r"cross.key_value.\2", i, 2)
-        for i, part in enumerate(("key", "value"))
-    ]
+def _image_fusion(attention: str) -> list[Rule | Drop]:
     return [
-        *[
-            Rule(rf"text_transformer\.embeddings\.{theirs}\.weight", f"system.text.embeddings.{ours}.weight")
-            for theirs, ours in names.items()
-        ],
-        Rule(r"text_transformer\.embeddings\.LayerNorm\.(.+)", r"system.text.embeddings.norm.\1"),
-        *packed,
-        Rule(TEXT_LAYER + r"attention\.output\.dense\.(.+)", OUR_LAYER + r"attention.proj.\2"),
-        Rule(TEXT_LAYER + r"attention\.output\.LayerNorm\.(.+)", OUR_LAYER + r"attention_norm.\2"),
-        Rule(TEXT_LAYER + r"intermediate\.dense\.(.+)", OUR_LAYER + r"mlp.fc1.\2"),
-        Rule(TEXT_LAYER + r"output\.dense\.(.+)", OUR_LAYER + r"mlp.fc2.\2"),
-        Rule(TEXT_LAYER + r"output\.LayerNorm\.(.+)", OUR_LAYER + r"output_norm.\2"),
-        Rule(fused_layer + r"alpha_t2i", OUR_LAYER + "cross.gate"),
-        Rule(fused_layer + r"crossattention_t2i\.self\.query\.(.+)", OUR_LAYER + r"cross.query.\2"),
-        Rule(fused_layer + r"crossattention_t2i\.output\.dense\.(.+)", OUR_LAYER + r"cross.proj.\2"),
-        Drop(TEXT_LAYER + r"crossattention_t2i\.output\.LayerNorm\..+", "never used by the reference"),
-        Drop(TEXT_LAYER + r"alpha_t2i", "gate of a layer without fusion, never used by the reference"),
-        Drop(r"text_transformer\.embeddings\.position_ids", "computed from the padding when needed"),
-        Drop(r"text_transformer\.pooler\..+", "never used by the reference"),
+        Rule(attention + "alpha_i2t", OUR_BLOCK + "cross.gate"),
+        Rule(attention + r"norm_i2t_i\.(.+)", OUR_BLOCK + r"cross.norm.\3"),
+        Rule(attention + r"qkv_i2t\.(.+)", OUR_BLOCK + r"cross.query.\3"),
+        Rule(attention + r"qkv_text_i2t\.(.+)", OUR_BLOCK + r"cross.key_value.\3"),
+        Rule(attention + r"proj_i2t\.(.+)", OUR_BLOCK + r"cross.proj.\3"),
+    ]
+
+
+def _text_fusion(layer: str, fused_layer: str) -> list[Rule | Drop]:
+    cross = fused_layer + r"crossattention_t2i\."
+    return [
+        Rule(fused_layer + "alpha_t2i", OUR_LAYER + "cross.gate"),
+        Rule(cross + r"self\.query\.(.+)", OUR_LAYER + r"cross.query.\2"),
+        Rule(cross + r"self\.key\.(.+)", OUR_LAYER + r"cross.key_value.\2", 0, 2),
+        Rule(cross + r"self\.value\.(.+)", OUR_LAYER + r"cross.key_value.\2", 1, 2),
+        Rule(cross + r"output\.dense\.(.+)", OUR_LAYER + r"cross.proj.\2"),
+        Drop(cross + r"output\.LayerNorm\..+", "never used by the reference"),
+        Drop(layer + "alpha_t2i", "gate of a layer without fusion, never used by the reference"),
     ]
 
 
@@ -69,7 +65,7 @@ def _joint() -> list[Rule | Drop]:
     return [
         Rule(r"cross_modal_(text|image)_transform(_itc)?\.(.+)", r"system.\1_transform\2.\3"),
         Rule(r"cross_modal_(text|image)_pooler(_itc)?\.(.+)", r"system.\1_pooler\2.\3"),
-        Rule(r"temp", "system.temperature"),
+        Rule("temp", "system.temperature"),
     ]
 
 
@@ -78,7 +74,7 @@ def _heads() -> list[Rule | Drop]:
         Rule(r"mlm_score\.transform\.dense\.(.+)", r"heads.mlm.dense.\1"),
         Rule(r"mlm_score\.transform\.LayerNorm\.(.+)", r"heads.mlm.norm.\1"),
         Rule(r"mlm_score\.decoder\.weight", "heads.mlm.decoder.weight"),
-        Rule(r"mlm_score\.(?:decoder\.)?bias", "heads.mlm.decoder.bias"),
+        Rule(r"mlm_score\.bias", "heads.mlm.decoder.bias"),
         Rule(r"itm_score\.fc\.(.+)", r"heads.itm.classifier.\1"),
         Rule(r"vqa_classifier\.(.+)", r"heads.vqa.classifier.\1"),
         Rule(r"nlvr2_classifier\.(.+)", r"heads.nlvr2.classifier.\1"),
@@ -91,6 +87,209 @@ def _dropped() -> list[Rule | Drop]:
             r"(image|text)_queue|(image|text)_input_queue|text_input_mask_queue|queue_(ptr|total)",
             "training state of the contrastive queue",
         ),
-        Drop(r"rank_output\..+", "stale copy of the matching head's positive row (fact sheet Q1); itm_score is the trained one"),
-        Drop(r"cross_modal_att_layers\..+", "projections of the captioner"),
+        Drop(
+            r"rank_output\..+",
+            "copy of the matching head's positive row, often stale (fact sheet Q1); itm_score is the trained one",
+        ),
+        Drop(r"cross_modal_att_layers\..+", "projections of the captioner, which this version does not have"),
+        Drop(r"copy_module\..+", "frozen copy of the captioner that GOLD training compares with"),
     ]
+
+
+def import_fiber_coarse(
+    tensors: Mapping[str, Tensor],
+    resolution: int | None = None,
+    answers: Sequence[str] | None = None,
+    text_heads: int | None = None,
+) -> tuple[Model, Report]:
+    """Our model from the official tensors, configured by their shapes and with every head they hold.
+
+    resolution: image side to use the model at, a multiple of 32; None keeps the file's (bias tables are resized otherwise).
+    answers: the labels of the VQA classifier, in its order; the file does not hold them.
+    text_heads: attention heads of the text encoder where its width is not a multiple of RoBERTa's 64 a head.
+
+    Tensors that need no change are used as they are, not copied. Raises CheckpointError on a key without a place, a
+    tensor that is missing without good reason, or shapes that make no FIBER.
+    """
+    config = infer_config(tensors, text_heads)
+    report = Report()
+    given = rename(tensors, rules(config), report)
+    require_known(report, "the checkpoint")
+    if resolution is not None:
+        config = at_resolution(config, resolution)
+        given = swin.resize_tables(given, config.swin.window, report)
+    given = {name: tensor.float() if tensor.is_floating_point() else tensor for name, tensor in given.items()}
+    with torch.device("meta"):
+        model = _build(config, given, answers, report)
+    _fill_absent(model, given, report)
+    require_fit(model.state_dict(), given, "the checkpoint")
+    model.load_state_dict(given, assign=True)
+    _compare_rank_output(tensors, report)
+    if any(key.startswith("cross_modal_att_layers.") for key in tensors):
+        report.notes.append(
+            "the head mlm of this file was last trained to write captions word by word, not to fill masks"
+        )
+    return model.eval(), report
+
+
+def at_resolution(config: FiberConfig, resolution: int) -> FiberConfig:
+    """The published rule: the window is the image side / 32, so that the number of windows never changes."""
+    stride = config.swin.patch * 2 ** (len(config.swin.depths) - 1)
+    if resolution < stride or resolution % stride:
+        raise ConfigError(f"resolution is {resolution}; it must be a multiple of {stride}, as 384 or 576")
+    return replace(config, swin=replace(config.swin, window=resolution // stride))
+
+
+def resolution_of(config: FiberConfig) -> int:
+    """The image side at which the windows tile the grid as published."""
+    return config.swin.window * config.swin.patch * 2 ** (len(config.swin.depths) - 1)
+
+
+def infer_config(tensors: Mapping[str, Tensor], text_heads: int | None = None) -> FiberConfig:
+    """The configuration of official tensors. What leaves no trace in them (dropout, drop path) takes the published value."""
+
+    def shape(key: str) -> torch.Size:
+        if key not in tensors:
+            raise CheckpointError(f"this is no checkpoint of FIBER's coarse stage: it has no '{key}'")
+        return tensors[key].shape
+
+    embed_dim, _, patch, _ = shape("vit_model.patch_embed.proj.weight")
+    vocab_size, width = shape("text_transformer.embeddings.word_embeddings.weight")
+    blocks = _numbers(r"vit_model\.layers\.(\d+)\.blocks\.(\d+)\..+", tensors)
+    depths = tuple(sum(stage == s for s, _ in blocks) for stage in range(1 + max(s for s, _ in blocks)))
+    tables = [f"vit_model.layers.{stage}.blocks.{block}.attn.relative_position_bias_table" for stage, block in blocks]
+    for table in tables:
+        shape(table)
+    windows = {table_window(tensors[table]) for table in tables}
+    if len(windows) > 1:
+        raise CheckpointError(f"the bias tables belong to windows {sorted(windows)}; a FIBER has one window size")
+    if text_heads is None and width % ROBERTA_HEAD_WIDTH:
+        raise ConfigError(
+            f"the text encoder is {width} wide, no multiple of {ROBERTA_HEAD_WIDTH}: name its attention heads (text_heads)"
+        )
+    hidden = shape("vit_model.layers.0.blocks.0.mlp.fc1.weight")[0]
+    layers = _numbers(r"text_transformer\.encoder\.layer\.(\d+)\..+", tensors)
+    return FiberConfig(
+        swin=SwinConfig(
+            embed_dim=embed_dim,
+            depths=depths,
+            heads=tuple(
+                shape(f"vit_model.layers.{stage}.blocks.0.attn.relative_position_bias_table")[1]
+                for stage in range(len(depths))
+            ),
+            window=windows.pop(),
+            patch=patch,
+            mlp_ratio=hidden / embed_dim,
+        ),
+        text=TextConfig(
+            vocab_size=vocab_size,
+            width=width,
+            layers=len(layers),
+            heads=text_heads or width // ROBERTA_HEAD_WIDTH,
+            intermediate=shape("text_transformer.encoder.layer.0.intermediate.dense.weight")[0],
+            positions=shape("text_transformer.embeddings.position_embeddings.weight")[0],
+        ),
+        fuse_last=_fused(tensors, blocks, layers),
+        width=shape("cross_modal_text_transform.weight")[0],
+    )
+
+
+def _numbers(pattern: str, keys: Mapping[str, Tensor]) -> list[tuple[int, ...]]:
+    """The distinct numbers that the groups of `pattern` capture, in order."""
+    return sorted({tuple(map(int, match.groups())) for key in keys if (match := re.fullmatch(pattern, key))})
+
+
+def _fused(tensors: Mapping[str, Tensor], blocks: list, layers: list) -> int:
+    """How many top blocks own cross-attention: the same number on both sides, without a gap."""
+    image = _numbers(r"vit_model\.layers\.(\d+)\.blocks\.(\d+)\.attn\.qkv_i2t\.weight", tensors)
+    text = _numbers(r"text_transformer\.encoder\.layer\.(\d+)\.crossattention_t2i\.self\.query\.weight", tensors)
+    count = len(image)
+    if not count or image != blocks[-count:] or text != layers[-count:]:
+        raise CheckpointError(
+            f"cross-attention sits in image blocks {image} and text layers {text}; FIBER fuses the last F of both backbones"
+        )
+    return count
+
+
+def _build(config: FiberConfig, given: Mapping[str, Tensor], answers: Sequence[str] | None, report: Report) -> Model:
+    """A model with the heads for which there are tensors. The contrastive objective owns none: its mark is the temperature."""
+    system = Fiber(config)
+    have = {name.split(".")[1] for name in given if name.startswith("heads.")}
+    contrastive = "system.temperature" in given
+    heads: dict[str, Head] = {}
+    if "mlm" in have:
+        heads["mlm"] = OBJECTIVES["mlm"](system)
+    if contrastive:
+        heads["itc"] = OBJECTIVES["itc"](system)
+    if "itm" in have:
+        # Without the contrastive loss the published matching was fine-tuned on random negatives.
+        heads["itm"] = OBJECTIVES["itm"](system, negatives="hard" if contrastive else "random")
+    if "vqa" in have:
+        heads["vqa"] = TASKS["vqa"](system, _labels(given, answers, report))
+    elif answers is not None:
+        raise ConfigError("the checkpoint has no vqa_classifier, so it can use no list of answers; leave answers out")
+    if "nlvr2" in have:
+        heads["nlvr2"] = TASKS["nlvr2"](system)
+    return Model(system, heads)
+
+
+def _labels(given: Mapping[str, Tensor], answers: Sequence[str] | None, report: Report) -> tuple[str, ...]:
+    last = given.get("heads.vqa.classifier.3.bias")
+    if last is None:
+        raise CheckpointError("the checkpoint has a vqa_classifier without its last layer, vqa_classifier.3")
+    if answers is None:
+        report.notes.append(
+            f"the {len(last)} answers are named 'label 0' to 'label {len(last) - 1}': the file does not hold them; "
+            "give them with --answers FILE, one a line in the classifier's order"
+        )
+        return tuple(f"label {i}" for i in range(len(last)))
+    if len(answers) != len(last):
+        raise ConfigError(f"{len(answers)} answers were given; the classifier has {len(last)}")
+    return tuple(answers)
+
+
+def _fill_absent(model: Model, given: dict[str, Tensor], report: Report) -> None:
+    """Start anew what the reference does not build without the contrastive loss, and say so."""
+    reason = "the file was trained without the contrastive loss, so this part starts anew"
+    if "system.temperature" not in given:
+        given["system.temperature"] = torch.tensor(0.07)
+        report.missing["system.temperature"] = reason
+    for part in ("image_transform_itc", "text_transform_itc", "image_pooler_itc", "text_pooler_itc"):
+        if any(name.startswith(f"system.{part}.") for name in given):
+            continue
+        module = model.get_submodule(f"system.{part}").to_empty(device="cpu").apply(init_normal)
+        for name, tensor in module.state_dict(prefix=f"system.{part}.").items():
+            given[name] = tensor
+            report.missing[name] = reason
+    if report.missing:
+        report.notes.append("contrastive scores and embeddings of this model mean nothing until it is trained with itc")
+
+
+def _compare_rank_output(tensors: Mapping[str, Tensor], report: Report) -> None:
+    for part in ("weight", "bias"):
+        rank, matching = tensors.get(f"rank_output.{part}"), tensors.get(f"itm_score.fc.{part}")
+        if rank is not None and matching is not None and not torch.equal(rank.float(), matching[1:].float()):
+            report.notes.append(
+                f"rank_output.{part} differs from itm_score.fc.{part} row 1: it went stale in training and is ignored; "
+                "scores differ from those of the reference's own loader, which uses it"
+            )
+
+
+def to_fiber_coarse(model: Model) -> dict[str, Tensor]:
+    """The model under the official key names: what `import_fiber_coarse` reads, without the tensors the reference never uses.
+
+    Raises CheckpointError for a head or system that the official format has no place for.
+    """
+    if not isinstance(model.system, Fiber):
+        raise CheckpointError(f"{type(model.system).__name__} is not FIBER; this format holds nothing else")
+    official = rules(model.system.config)
+    tensors: dict[str, Tensor] = {}
+    homeless = []
+    for name, tensor in model.state_dict().items():
+        keys = invert(name, official)
+        if not keys:
+            homeless.append(name)
+        tensors |= {key: target.of(tensor) for key, target in keys.items()}
+    if homeless:
+        raise CheckpointError(f"the official format has no place for {listed(homeless)}; leave those heads out")
+    return tensors

@@ -149,7 +149,9 @@ def load_folder(folder: str | os.PathLike) -> LoadedModel:
     folder = Path(folder)
     for name in (CONFIG, WEIGHTS):
         if not (folder / name).is_file():
-            raise CheckpointError(f"{folder} has no {name}; a model is a folder with {WEIGHTS}, {CONFIG}, {TOKENIZER} and {CARD}")
+            raise CheckpointError(
+                f"{folder} has no {name}; a model is a folder with {WEIGHTS}, {CONFIG}, {TOKENIZER} and {CARD}"
+            )
     config = _read_config(folder / CONFIG)
     with torch.device("meta"):
         model = build_model(config)

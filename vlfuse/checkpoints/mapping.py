@@ -158,9 +158,7 @@ def listed(names: Sequence[str], separator: str = ", ") -> str:
 
 def report_text(report: Report) -> str:
     """The report for people: counts, then what was dropped or is missing by reason, notes, and every mapped key."""
-    counts = (
-        f"{len(report.mapped)} mapped, {len(report.dropped)} dropped, {len(report.missing)} missing, {len(report.unknown)} unknown"
-    )
+    counts = f"{len(report.mapped)} mapped, {len(report.dropped)} dropped, {len(report.missing)} missing, {len(report.unknown)} unknown"
     lines = [counts]
     lines += [f"note: {note}" for note in report.notes]
     lines += [f"unknown: {key}" for key in report.unknown]
