@@ -6,7 +6,7 @@ Pictures are [side, side, 3] uint8.
 from __future__ import annotations
 
 import math
-from functools import lru_cache
+from functools import cache
 
 import numpy as np
 from PIL import Image, ImageDraw
@@ -66,7 +66,7 @@ def draw_scene(scene: Scene, side: int) -> np.ndarray:
 # --- sprites --------------------------------------------------------------------------------------------------
 
 
-@lru_cache(maxsize=None)
+@cache
 def _sprite(kind: tuple[str, str, str, str], width: int, height: int) -> tuple[np.ndarray, np.ndarray]:
     """A thing as (ink, ground), uint16 [height, width, 3] and [height, width, 1]: picture * ground + ink is 256-fold."""
     _, pattern, colour, shape = kind
@@ -141,7 +141,7 @@ def _marks(pattern: str, shape: str, width: int, height: int) -> Image.Image:
 # --- backgrounds ----------------------------------------------------------------------------------------------
 
 
-@lru_cache(maxsize=None)
+@cache
 def _background(number: int, side: int) -> np.ndarray:
     """One of BACKGROUNDS grounds: plain, gradient, noise or soft blotches, all light enough for every colour."""
     rng = np.random.default_rng(number)
@@ -164,7 +164,7 @@ def _background(number: int, side: int) -> np.ndarray:
     return ground.clip(185, 255).astype(np.uint8)
 
 
-@lru_cache(maxsize=None)
+@cache
 def _folds(side: int) -> np.ndarray:
     """The curtain's cloth: grey with upright folds, unlike any thing or ground."""
     waves = 14 * np.sin(np.arange(side) / side * 2 * math.pi * 14)[None, :, None]

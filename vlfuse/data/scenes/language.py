@@ -143,7 +143,7 @@ def _by_relation(view: View, rng: random.Random, index: int, other: int) -> str 
     values = tuple([view.things[index][k] for k in spec])
     anchor = view.things[other]
     for k in view.groups(spec)[values]:
-        if k != other and relation_holds(relation, view.things[k], anchor) is not (False if k != index else True):
+        if k != other and relation_holds(relation, view.things[k], anchor) is not (k == index):
             return None
     text = refer(view, rng, other, places=False)
     return text and f"the {name(rng, spec, values)} {pick(rng, (RELATED, RELATED_SHORT))[relation]} {text}"

@@ -25,7 +25,7 @@ from vlfuse.data.scenes.world import (
 )
 
 Stated = tuple[str, bool] | None
-ALIKE: tuple[Spec, ...] = ((SHAPE,), (COLOUR,), (PATTERN,), (SIZE,), (COLOUR, SHAPE))
+ALIKE: tuple[Spec, ...] = ((SHAPE,), (COLOUR,), (PATTERN,), (COLOUR, SHAPE))
 
 
 def _label(value: bool) -> str:
@@ -145,7 +145,7 @@ def _related(view: View, rng: random.Random) -> Stated:
 
 
 def _more(view: View, rng: random.Random) -> Stated:
-    spec = pick(rng, ALIKE[:4])
+    spec = pick(rng, ALIKE[:3])
     claims = tally(view, rng, spec)
     pairs = [(x, y) for x in claims for y in claims if x[0] != y[0] and x[1] + y[1]]
     form, holds = pick(rng, _COMPARED)

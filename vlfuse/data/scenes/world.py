@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
-from functools import lru_cache
+from functools import cache
 from operator import itemgetter
 from typing import NamedTuple, TypeVar
 
@@ -37,7 +37,7 @@ GAP = 0.03  # clear ground between the boxes of any two things
 EDGE = 0.015  # clear ground to the border of the picture
 MARGIN = 0.12  # centres must differ by this for left/right/above/below to be said or denied
 CELL_MARGIN = 0.02  # centres keep this distance from the borders between the nine places
-MOST_LARGE = 3
+MOST_OF_A_SIZE = 3  # more large things find no room; the same bound for small ones keeps the two sizes as common
 MOST_THINGS = 6
 
 PLACES = ("top left", "top", "top right", "left", "center", "right", "bottom left", "bottom", "bottom right")
@@ -88,7 +88,7 @@ def pick(rng: random.Random, items: Sequence[T]) -> T:
     return items[int(rng.random() * len(items))]
 
 
-@lru_cache(maxsize=None)
+@cache
 def getter(spec: Spec):
     """The function from a thing to its values at `spec`, always a tuple."""
     if len(spec) == 1:
@@ -175,11 +175,11 @@ def _sample_kinds(rng: random.Random, theme: Theme, split: str, most: int) -> li
         kinds, large = [], 0
         while len(kinds) < number:
             kind = sample_kind(rng, theme, novel)
-            if kind[SIZE] == "large":
-                if large == MOST_LARGE:
-                    kind = ("small", *kind[1:])
-                else:
-                    large += 1
+            if large == MOST_OF_A_SIZE:
+                kind = ("small", *kind[1:])
+            elif len(kinds) - large == MOST_OF_A_SIZE:
+                kind = ("large", *kind[1:])
+            large += kind[SIZE] == "large"
             kinds.append(kind)
         if novel:
             if any(kind[2:] in HELD_OUT for kind in kinds):
