@@ -1,0 +1,174 @@
+"""From samples to the batch a model receives: texts chosen, tokenised and masked, pictures transformed, targets made.
+
+Shapes: B images, N texts, T tokens, A answers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from vlfuse.data.answers import AnswerList
+from vlfuse.data.images import load_image
+from vlfuse.data.masking import IGNORED, mask_tokens
+from vlfuse.data.problems import SampleError
+from vlfuse.data.tokenizer import Tokenizer
+from vlfuse.data.transforms import Transform
+from vlfuse.types import Batch, ConfigError, Images, Question, Sample, Statement, Texts, Tokens
+
+ALL = -1
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """One sample on its way into a batch: its pictures done, its texts chosen."""
+
+    sample: Sample
+    pixels: list[Tensor]
+    captions: tuple[str, ...]
+    questions: tuple[Question, ...]
+    statements: tuple[Statement, ...]
+    rng: np.random.Generator
+
+
+@dataclass(frozen=True)
+class Collate:
+    """How samples become a batch.
+
+    captions, questions, statements: how many texts of a kind each sample gives: 0 none, k > 0 up to k at random (training),
+    -1 all, in order (evaluation). In training, questions without an answer in the list and statements without label are left out.
+    answers: the closed list that makes the targets of questions, [N, A] soft scores; None leaves them without target.
+    labels: the classes of statements in the order of the head's outputs, such as ("false", "true"); the target is [N] int64, -100
+    where unknown, None where all are unknown.
+    mask_probability: share of the captions' tokens that masked language modelling asks for; 0 for none.
+    pad_to_max: pad texts to `max_text` instead of the longest of the batch: fixed shapes for compiled models.
+    All chance comes from the samples' own generators, so a sample is the same in whatever batch it stands.
+    """
+
+    tokenizer: Tokenizer
+    transform: Transform
+    max_text: int
+    captions: int = 0
+    questions: int = 0
+    statements: int = 0
+    answers: AnswerList | None = None
+    labels: tuple[str, ...] = ()
+    mask_probability: float = 0.15
+    pad_to_max: bool = False
+
+    def __call__(self, items: Sequence[tuple[Sample, np.random.Generator]]) -> Batch:
+        return self.join([self.prepare(sample, rng) for sample, rng in items])
+
+    def prepare(self, sample: Sample, rng: np.random.Generator) -> Prepared:
+        """The part that is each sample's own. Raises SampleError where the sample cannot be used."""
+        no_boxes = torch.zeros(0, 4)
+        pixels = [self.transform(load_image(source, sample.origin), no_boxes, rng)[0] for source in sample.images]
+        questions, statements = sample.questions, sample.statements
+        if self.questions > 0 and self.answers is not None:
+            questions = tuple(q for q in questions if self.answers.covers(q.answers))
+        if self.statements > 0 and self.labels:
+            statements = tuple(s for s in statements if s.label)
+        if self.statements and self.labels:
+            self._check_labels(statements, sample.origin)
+        return Prepared(
+            sample=replace(sample, images=tuple(x if isinstance(x, str) else "" for x in sample.images)),
+            pixels=pixels,
+            captions=_choose(sample.captions, self.captions, rng),
+            questions=_choose(questions, self.questions, rng),
+            statements=_choose(statements, self.statements, rng),
+            rng=rng,
+        )
+
+    def _check_labels(self, statements: tuple[Statement, ...], origin: str) -> None:
+        for statement in statements:
+            if statement.label and statement.label not in self.labels:
+                raise SampleError(
+                    "record",
+                    origin,
+                    f"a statement has the label '{statement.label}'; this task knows {', '.join(self.labels)}",
+                )
+
+    def join(self, prepared: Sequence[Prepared]) -> Batch:
+        """At least one prepared sample -> a batch. `Batch.samples` keep the paths of pictures, not pictures held in memory."""
+        pixels = torch.stack([picture for p in prepared for picture in p.pixels])
+        sizes = torch.tensor(pixels.shape[-2:]).expand(len(pixels), 2).contiguous()
+        pictures = {len(p.pixels) for p in prepared}
+        if len(pictures) > 1:
+            raise ConfigError("a batch mixes samples of one picture and of two; keep them in datasets of their own")
+        per_sample = pictures.pop()
+        return Batch(
+            images=Images(pixels, sizes),
+            captions=self._captions(prepared, per_sample),
+            questions=self._questions(prepared, per_sample),
+            statements=self._statements(prepared, per_sample),
+            samples=tuple(p.sample for p in prepared),
+        )
+
+    def _captions(self, prepared: Sequence[Prepared], per_sample: int) -> Texts | None:
+        captions = [caption for p in prepared for caption in p.captions]
+        if not captions:
+            return None
+        rows = self.tokenizer.ids(captions, self.max_text)
+        texts = self._texts(rows, captions, _owner([p.captions for p in prepared], per_sample))
+        if not self.mask_probability:
+            return texts
+        generators = [p.rng for p in prepared for _ in p.captions]
+        masked = [self._mask(row, rng) for row, rng in zip(rows, generators, strict=True)]
+        length = texts.tokens.ids.shape[1]
+        return replace(
+            texts,
+            masked_ids=self.tokenizer.pad([ids for ids, _ in masked], self.tokenizer.pad_id, length),
+            mask_labels=self.tokenizer.pad([labels for _, labels in masked], IGNORED, length),
+        )
+
+    def _mask(self, row: list[int], rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+        ids, tokenizer = np.array(row), self.tokenizer
+        special = tokenizer.special(ids)
+        return mask_tokens(ids, special, tokenizer.vocab_size, tokenizer.mask_id, rng, self.mask_probability)
+
+    def _questions(self, prepared: Sequence[Prepared], per_sample: int) -> Texts | None:
+        questions = [question for p in prepared for question in p.questions]
+        if not questions:
+            return None
+        rows = self.tokenizer.ids([q.question for q in questions], self.max_text)
+        texts = self._texts(rows, questions, _owner([p.questions for p in prepared], per_sample))
+        if self.answers is None:
+            return texts
+        return replace(texts, target=torch.stack([self.answers.target(q.answers) for q in questions]))
+
+    def _statements(self, prepared: Sequence[Prepared], per_sample: int) -> Texts | None:
+        statements = [statement for p in prepared for statement in p.statements]
+        if not statements:
+            return None
+        rows = self.tokenizer.ids([s.text for s in statements], self.max_text)
+        texts = self._texts(rows, statements, _owner([p.statements for p in prepared], per_sample))
+        if not self.labels or not any(s.label for s in statements):
+            return texts
+        target = [self.labels.index(s.label) if s.label else IGNORED for s in statements]
+        return replace(texts, target=torch.tensor(target))
+
+    def _texts(self, rows: list[list[int]], records: list[Any], owner: Tensor) -> Texts:
+        ids = self.tokenizer.pad(rows, self.tokenizer.pad_id, self.max_text if self.pad_to_max else 0)
+        lengths = torch.tensor([len(row) for row in rows])
+        mask = torch.arange(ids.shape[1])[None, :] < lengths[:, None]
+        return Texts(Tokens(ids, mask), owner, records=tuple(records))
+
+
+def _choose(texts: tuple[Any, ...], number: int, rng: np.random.Generator) -> tuple[Any, ...]:
+    if number == ALL:
+        return texts
+    if number == 0 or not texts:
+        return ()
+    return tuple(texts[i] for i in rng.permutation(len(texts))[:number])
+
+
+def _owner(groups: list[tuple[Any, ...]], per_sample: int) -> Tensor:
+    """[N] image rows, or [N, 2] for samples of two pictures, of the texts of each sample in turn."""
+    counts = torch.tensor([len(group) for group in groups])
+    first = torch.repeat_interleave(torch.arange(len(groups)) * per_sample, counts)
+    return first if per_sample == 1 else first[:, None] + torch.arange(per_sample)
