@@ -1,0 +1,40 @@
+# Everything here needs only Python >= 3.11 and a package registry: the environment is made in .venv when first wanted.
+# Another interpreter: make PYTHON=python3.12 test.   More arguments: make test ARGS="-k fusion -x".
+
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+READY  := $(VENV)/.ready
+
+.PHONY: help demo test lint format bench
+
+help:
+	@echo 'make demo     train a small model on generated scenes and write runs/demo/report.html (minutes)'
+	@echo 'make test     run the tests'
+	@echo 'make lint     check format, style and types'
+	@echo 'make format   put the source into the house format'
+	@echo 'make bench    measure the speed and memory of a pre-training step'
+
+demo: $(READY)
+	$(BIN)/vlfuse demo $(ARGS)
+
+test: $(READY)
+	$(BIN)/python -m pytest $(ARGS)
+
+lint: $(READY)
+	$(BIN)/ruff format --check
+	$(BIN)/ruff check
+	$(BIN)/pyright
+
+format: $(READY)
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+bench: $(READY)
+	$(BIN)/python benchmarks/pretrain_step.py $(ARGS)
+
+$(READY): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "vlfuse needs Python 3.11 or newer and $(PYTHON) is " + sys.version.split()[0] + "; name another one: make PYTHON=python3.12")'
+	test -x $(BIN)/pip || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --editable '.[dev]' --constraint constraints.txt
+	@touch $@
