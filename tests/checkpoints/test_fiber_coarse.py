@@ -161,7 +161,7 @@ def test_half_precision_becomes_float32():
 
 def test_failures_name_the_keys():
     official = to_fiber_coarse(tiny("itc", "vqa"))
-    with pytest.raises(CheckpointError, match="1 keys have no place.*vit_model.extra"):
+    with pytest.raises(CheckpointError, match=r"1 keys have no place.*vit_model\.extra"):
         import_fiber_coarse(official | {"vit_model.extra": torch.zeros(1)}, text_heads=3)
     gone = dict(official)
     del gone["vit_model.layers.1.blocks.0.norm1.bias"]

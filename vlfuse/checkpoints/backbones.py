@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TypeVar
 
 from torch import Tensor
 
@@ -13,6 +14,7 @@ from vlfuse.checkpoints.safe import read_tensors
 from vlfuse.systems.base import Model
 from vlfuse.types import ConfigError
 
+B = TypeVar("B", Swin, TextEncoder)
 FUSION = "fusion starts anew; the published backbone has none"
 
 
@@ -42,7 +44,7 @@ def init_backbones(
     return report
 
 
-def _backbone(model: Model, side: str, kind: type):
+def _backbone(model: Model, side: str, kind: type[B]) -> B:
     backbone = getattr(model.system, side, None)
     if not isinstance(backbone, kind):
         raise ConfigError(

@@ -5,7 +5,8 @@ import os
 from dataclasses import dataclass, field
 from inspect import signature
 from pathlib import Path
-from typing import Any, Literal
+from tempfile import TemporaryDirectory
+from typing import Any
 
 import torch
 from safetensors import SafetensorError
@@ -62,7 +63,7 @@ class LoadedModel:
 
 def describe(model: Model, preprocessing: Preprocessing, notes: dict[str, Any] | None = None) -> ModelConfig:
     """The configuration to save beside the weights of `model`."""
-    names = {kind: name for name, (kind, _) in SYSTEMS.items()}
+    names: dict[type, str] = {kind: name for name, (kind, _) in SYSTEMS.items()}
     heads = {name: dict(model.head(name).settings()) for name in model.heads}
     for name in heads:
         if not isinstance(model.head(name), HEADS.get(name, type(None))):
@@ -97,7 +98,7 @@ def save_folder(
     model: Model,
     tokenizer: Tokenizer | None,
     preprocessing: Preprocessing,
-    dtype: Literal["float16", "float32"] = "float32",
+    dtype: str = "float32",
     card: str = "",
     notes: dict[str, Any] | None = None,
 ) -> Path:
@@ -110,13 +111,17 @@ def save_folder(
     config = describe(model, preprocessing, notes)
     tensors = {name: _stored(name, tensor, dtype) for name, tensor in model.state_dict().items()}
     folder.mkdir(parents=True, exist_ok=True)
-    part = folder / (WEIGHTS + ".part")
-    save_file(tensors, part, metadata={"format": "pt"})
-    os.replace(part, folder / WEIGHTS)
-    if tokenizer is not None:
-        tokenizer.save(folder)
-    _write(folder / CARD, card or f"# {folder.name}\n\nA vlfuse model: `vlfuse.load({str(folder)!r})`.\n")
-    _write(folder / CONFIG, json.dumps(config_to_dict(config), indent=2, ensure_ascii=False) + "\n")
+    with TemporaryDirectory(prefix=".part-", dir=folder) as part:
+        save_file(tensors, Path(part, WEIGHTS), metadata={"format": "pt"})
+        if tokenizer is not None:
+            tokenizer.save(part)
+        text = card or f"# {folder.name}\n\nA vlfuse model: `vlfuse.load({str(folder)!r})`.\n"
+        Path(part, CARD).write_text(text, encoding="utf-8")
+        described = json.dumps(config_to_dict(config), indent=2, ensure_ascii=False) + "\n"
+        Path(part, CONFIG).write_text(described, encoding="utf-8")
+        for name in (WEIGHTS, TOKENIZER, CARD, CONFIG):
+            if Path(part, name).exists():
+                os.replace(Path(part, name), folder / name)
     return folder
 
 
@@ -132,12 +137,6 @@ def _stored(name: str, tensor: Tensor, dtype: str) -> Tensor:
         raise CheckpointError(f"{name} holds values beyond float16; save with dtype='float32'")
     # A copy of its own: shared or expanded storage cannot be written as safetensors.
     return tensor.detach().to("cpu", torch.float16 if half else torch.float32, copy=True).contiguous()
-
-
-def _write(path: Path, text: str) -> None:
-    part = path.with_name(path.name + ".part")
-    part.write_text(text, encoding="utf-8")
-    os.replace(part, path)
 
 
 def load_folder(folder: str | os.PathLike) -> LoadedModel:
@@ -162,6 +161,11 @@ def load_folder(folder: str | os.PathLike) -> LoadedModel:
     require_fit(model.state_dict(), tensors, str(folder / WEIGHTS))
     fill(model, tensors)
     tokenizer = Tokenizer.load(folder) if (folder / TOKENIZER).is_file() else None
+    if tokenizer is not None and tokenizer.vocab_size > model.system.vocab_size:
+        raise CheckpointError(
+            f"{folder / TOKENIZER} has {tokenizer.vocab_size} tokens, the model knows {model.system.vocab_size}; "
+            "put the tokenizer there that the model was trained with"
+        )
     return LoadedModel(model.eval(), tokenizer, config.preprocessing, config)
 
 

@@ -34,21 +34,9 @@ TENSOR_BUILDERS = {
     ("torch", "device"),
     *(("torch", str(dtype).removeprefix("torch.")) for dtype in vars(torch).values() if isinstance(dtype, torch.dtype)),
 }
-DANGEROUS = {
-    "os",
-    "posix",
-    "nt",
-    "sys",
-    "subprocess",
-    "shutil",
-    "socket",
-    "runpy",
-    "importlib",
-    "ctypes",
-    "webbrowser",
-    "pty",
-}
-HARMLESS_BUILTINS = {"set", "frozenset", "slice", "range", "complex", "bytearray", "object", "dict", "list", "tuple", "bytes", "int", "float", "str", "bool"}  # fmt: skip
+# Stand-ins would be as harmless for these; but a file that asks for them was made to do harm, and its user should know.
+DANGEROUS = {"os", "posix", "nt", "sys", "subprocess", "shutil", "socket", "runpy", "importlib", "ctypes", "pty"}
+DANGEROUS_BUILTINS = {"eval", "exec", "compile", "open", "__import__", "setattr", "delattr", "globals", "vars", "input", "breakpoint"}  # fmt: skip
 
 
 class Inert:
@@ -101,7 +89,7 @@ class _TensorUnpickler(pickle.Unpickler):
             found = super().find_class(module, name)
             return Builder(found) if callable(found) else found  # a dtype is a value
         root = module.split(".")[0]
-        if root in DANGEROUS or (root in ("builtins", "__builtin__") and name not in HARMLESS_BUILTINS):
+        if root in DANGEROUS or (root in ("builtins", "__builtin__") and name in DANGEROUS_BUILTINS):
             raise pickle.UnpicklingError(
                 f"the file wants to use {module}.{name}, which a set of weights has no need for"
             )
