@@ -1,10 +1,14 @@
-"""Building our FIBER from the configuration and weights of a golden file."""
+"""Building our FIBER from the configuration and weights of a golden file, and comparing its insides and gradients."""
 
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from tests.golden.vectors import Tolerance, Vectors, assert_close
 from vlfuse.backbones.swin import SwinConfig
 from vlfuse.backbones.text import TextConfig
 from vlfuse.checkpoints.fiber_coarse import rules
@@ -13,7 +17,7 @@ from vlfuse.objectives import OBJECTIVES
 from vlfuse.systems.base import Head, Model
 from vlfuse.systems.fiber import Fiber, FiberConfig
 from vlfuse.tasks import TASKS
-from vlfuse.types import Images, Tokens
+from vlfuse.types import Batch, Images, Texts, Tokens
 
 
 def config_of(meta: dict[str, Any]) -> FiberConfig:
@@ -82,3 +86,73 @@ def official_gradient(model: Model, key: str) -> Tensor:
     gradient = model.get_parameter(target.name).grad
     assert gradient is not None, f"{target.name} got no gradient"
     return target.of(gradient)
+
+
+def texts_of(golden: Vectors, owner: Tensor | None = None, ids: str = "in/text_ids", **fields: Any) -> Texts:
+    """The recorded texts, the i-th about image i unless `owner` says otherwise."""
+    tokens = tokens_of(golden[ids], golden[ids.replace("text_ids", "text_masks")])
+    return Texts(tokens, torch.arange(len(tokens)) if owner is None else owner, **fields)
+
+
+def batch_of(pixels: Tensor, **texts: Texts) -> Batch:
+    return Batch(images_of(pixels), **texts)
+
+
+# --- intermediate values -----------------------------------------------------------------------------------
+
+
+def module_of(system: Fiber, name: str) -> nn.Module:
+    """The module whose output the reference recorded as `mid/name`."""
+    if match := re.fullmatch(r"text_layer(\d+)", name):
+        return system.text.layers[int(match[1])]
+    if match := re.fullmatch(r"image_s(\d+)_block(\d+)", name):
+        return system.image.stages[int(match[1])].blocks[int(match[2])]  # type: ignore[index]
+    if match := re.fullmatch(r"stage(\d+)|image_s(\d+)_downsample", name):
+        stage = system.image.stages[int(match[1] or match[2])]
+        return stage.merge or stage.blocks[-1]  # type: ignore[index,return-value]
+    return {"text_embeddings": system.text.embeddings, "final_norm": system.image.norm}[name]
+
+
+@contextmanager
+def recorded(system: Fiber, names: list[str]) -> Iterator[dict[str, Tensor]]:
+    """The outputs of the named intermediates (`mid/name` of the file), filled while the context's body runs the system."""
+    outputs: dict[str, Tensor] = {}
+
+    def keep(name: str):
+        return lambda _module, _inputs, output: outputs.__setitem__(name, output)
+
+    hooks = [module_of(system, name).register_forward_hook(keep(name)) for name in names]
+    try:
+        yield outputs
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+# --- gradients -----------------------------------------------------------------------------------------------
+
+
+def gradient_tolerance(golden: Vectors, key: str, expected: Tensor) -> Tolerance:
+    """2e-3 of the tensor's largest value, beside the file's absolute tolerance: single entries may cancel to rounding noise."""
+    stated = golden.tolerance_of(key)
+    return Tolerance(stated.atol + 2e-3 * float(expected.abs().max()))
+
+
+def assert_gradients(golden: Vectors, model: Model, prefix: str = "grad/") -> None:
+    """Every recorded gradient, and the norm of the gradient of every parameter where the file lists them.
+
+    The bias of an attention key shifts all scores of a query alike, so its gradient is zero but for rounding noise.
+    """
+    for key, expected in golden.get(prefix).items():
+        tolerance = gradient_tolerance(golden, prefix + key, expected)
+        assert_close(official_gradient(model, key), expected, tolerance, prefix + key)
+    if "mid/grad_norms" not in golden:
+        return
+    for key, expected in zip(golden.meta["grad_norm_names"], golden["mid/grad_norms"], strict=True):
+        noise = golden.tolerance_of("mid/grad_norms").atol
+        assert_close(official_gradient(model, key).norm(), expected, Tolerance(noise, 2e-3), f"norm of grad/{key}")
+    for key in golden.meta["parameters_without_gradient"]:
+        target = resolve(key, rules(model.system.config))  # type: ignore[arg-type]
+        if isinstance(target, Target):
+            gradient = model.get_parameter(target.name).grad
+            assert gradient is None or not gradient.any(), f"{key} is not part of this loss, yet learns from it"
