@@ -109,7 +109,7 @@ KINDS: dict[str, dict] = {
 
 def measure(kind: str, train: int = 4000, test: int = 1500, seed: int = 0) -> Balance:
     """The balance of one of KINDS, from `train` scenes of the split "train" and `test` of "val"."""
-    options = {**KINDS[kind], "seed": seed, "size": 48}
+    options = {**KINDS[kind], "seed": seed, "size": 64}
     return words_alone(
         texts_of(SceneDataset(train, split="train", **options)), texts_of(SceneDataset(test, split="val", **options))
     )

@@ -14,7 +14,8 @@ from vlfuse.types import ConfigError, Expression, Phrase, Question, Region, Samp
 
 FIELDS = frozenset(("captions", "phrases", "regions", "expressions", "questions", "statements"))
 PAIRED_FIELDS = frozenset(("statements",))
-SMALLEST = 48  # pixels; below, the patterns of small things blur
+ENTAILMENT_FIELDS = frozenset(("statements", "regions"))  # behind a curtain, a count or a denial could be wrong
+SMALLEST = 64  # pixels; below, the patterns of small things blur
 
 
 class SceneDataset:
@@ -24,7 +25,7 @@ class SceneDataset:
         combinations of colour and shape.
     paired: two pictures a sample and true/false statements about the pair, nothing else.
     entailment: statements are entailment, neutral or contradiction, and half of the pictures have a curtain that may
-        hide things; without it they are true or false of a picture in full view.
+        hide things; beside them there are only regions. Without it, statements are true or false of a picture in full view.
     questions, captions, statements: how many of each a sample has. captions[0], and every other one, is dense: it
         names each thing with all its attributes and its place.
     fields: which fields of Sample to make (all that apply, if None). What is left out costs no time and changes
@@ -46,15 +47,16 @@ class SceneDataset:
         statements: int = 2,
         fields: Iterable[str] | None = None,
     ):
-        possible = PAIRED_FIELDS if paired else FIELDS
+        possible = PAIRED_FIELDS if paired else ENTAILMENT_FIELDS if entailment else FIELDS
         wanted = possible if fields is None else frozenset(fields)
         if split not in SPLITS:
             raise ConfigError(f"split is {split!r}; scenes have the splits {', '.join(SPLITS)}")
         if size < SMALLEST:
             raise ConfigError(f"size is {size}; scenes need at least {SMALLEST} pixels a side to show their patterns")
         if not wanted <= possible:
+            kind = "paired" if paired else "entailment" if entailment else "single"
             raise ConfigError(
-                f"fields holds {sorted(wanted - possible)}; {'paired' if paired else 'single'} scenes have {sorted(possible)}"
+                f"fields holds {sorted(wanted - possible)}; scenes of this kind ({kind}) have {sorted(possible)}"
             )
         if paired and entailment:
             raise ConfigError(

@@ -41,7 +41,7 @@ def build(samples: int = 1500) -> Tokenizer:
     """Train the tokenizer on `samples` generated samples of each kind and MORE_WORDS; the same each time."""
     words: Counter[str] = Counter()
     for kind in ({}, {"paired": True}, {"entailment": True}):
-        dataset = SceneDataset(samples, statements=6, size=48, **kind)
+        dataset = SceneDataset(samples, statements=6, size=64, **kind)
         for i in range(samples):
             sample = dataset[i]
             texts = [*sample.captions, *(q.question for q in sample.questions), *(s.text for s in sample.statements)]
