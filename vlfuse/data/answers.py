@@ -6,6 +6,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 import torch
 from torch import Tensor
@@ -20,7 +21,7 @@ ARTICLES = frozenset({"a", "an", "the"})
 SYMBOLS = ';/[]"{}()=+\\_-><@`,?!'
 CONTRACTED = """
 'ow's'at 'twas ain't aren't can't could've couldn't couldn't've didn't doesn't don't hadn't hadn't've hasn't haven't he'd he'd've he's
-how'd how'll how's i'd've i'm i've isn't it'd it'd've it'll ma'am might've mightn't mightn't've must've mustn't needn't not've o'clock
+how'd how'll how's isn't it'd it'd've it'll ma'am might've mightn't mightn't've must've mustn't needn't not've o'clock
 oughtn't shan't she'd've should've shouldn't shouldn't've somebody'd've somebody'll somebody's someone'd someone'd've someone'll
 someone's something'd something'd've something'll that's there'd there'd've there're there's they'd they'd've they'll they're they've
 wasn't we'd've we've weren't what'll what're what's what've when's where'd where's where've who'd who'd've who'll who's who've why'll
@@ -32,7 +33,10 @@ def _without_one_apostrophe(word: str) -> list[str]:
     return [word[:i] + word[i + 1 :] for i, letter in enumerate(word) if letter == "'"]
 
 
-MENDED = {wrong: word for word in CONTRACTED.split() for wrong in _without_one_apostrophe(word)}
+# The published table writes "im" and "ive" with a capital I, so that they never meet a lower-cased answer, and mends "somebody'd" so.
+MENDED = {"somebody'd": "somebodyd"} | {
+    wrong: word for word in CONTRACTED.split() for wrong in _without_one_apostrophe(word)
+}
 
 
 def normalize_word(answer: str) -> str:
@@ -66,8 +70,8 @@ def soft_scores(answers: Sequence[str]) -> dict[str, float]:
 class AnswerList:
     """The answers a model can give, in the order of its output units.
 
-    normalise: whether annotators' answers are cleaned up before they are looked up. FIBER's published label files clean only the
-    list and look raw answers up in it; set False to rebuild those targets.
+    normalise: whether two spellings that clean up alike are one answer. FIBER's published label files are cleaned themselves, but
+    annotators' raw answers are looked up in them; set False to rebuild such lists and targets.
     """
 
     answers: tuple[str, ...]
@@ -79,35 +83,49 @@ class AnswerList:
             raise ConfigError(
                 "the list of answers is empty; lower its minimum count or check that the data has answers"
             )
-        object.__setattr__(self, "index", {answer: i for i, answer in enumerate(self.answers)})
+        index: dict[str, int] = {}
+        for number, answer in enumerate(self.answers):
+            index.setdefault(self.key(answer), number)
+        object.__setattr__(self, "index", index)
 
     @classmethod
     def from_samples(cls, samples: Iterable[Sample], min_count: int = 1, normalise: bool = True) -> AnswerList:
-        """The most frequent answer of each question, cleaned up, if it is that of at least `min_count` questions.
+        """The most frequent answer of each question, if it is that of at least `min_count` questions, in order of appearance.
 
-        Order: first appearance. FIBER's VQAv2 list of 3,129 has min_count 9.
+        Each is kept in its most frequent spelling, or cleaned up without `normalise`. FIBER's 3,129 answers to VQAv2 have 9.
         """
-        counts: Counter[str] = Counter()
+        spellings: dict[str, Counter[str]] = {}
         for sample in samples:
             for question in sample.questions:
                 if question.answers:
-                    counts[normalize_word(Counter(question.answers).most_common(1)[0][0])] += 1
-        counts.pop("", None)
-        return cls(tuple(answer for answer, count in counts.items() if count >= min_count), normalise)
+                    answer = Counter(question.answers).most_common(1)[0][0]
+                    spellings.setdefault(_clean(answer), Counter())[answer.strip()] += 1
+        kept = {clean: found for clean, found in spellings.items() if found.total() >= min_count}
+        return cls(
+            tuple(found.most_common(1)[0][0] if normalise else clean for clean, found in kept.items()), normalise
+        )
 
     def __len__(self) -> int:
         return len(self.answers)
 
+    def key(self, answer: str) -> str:
+        """What `answer` is looked up by."""
+        return _clean(answer) if self.normalise else answer
+
     def target(self, answers: Sequence[str]) -> Tensor:
         """[A] float32 soft scores of one question; all zero where no answer is in the list."""
         target = torch.zeros(len(self.answers))
-        given = [normalize_word(answer) for answer in answers] if self.normalise else answers
-        for answer, score in soft_scores(given).items():
-            if answer in self.index:
-                target[self.index[answer]] = score
+        for key, score in soft_scores([self.key(answer) for answer in answers]).items():
+            if key in self.index:
+                target[self.index[key]] = score
         return target
 
     def covers(self, answers: Sequence[str]) -> bool:
         """Whether any of the answers is in the list."""
-        given = (normalize_word(answer) for answer in answers) if self.normalise else answers
-        return any(answer in self.index for answer in given)
+        return any(self.key(answer) in self.index for answer in answers)
+
+
+@lru_cache(maxsize=2**16)
+def _clean(answer: str) -> str:
+    """Never empty: "a" and "the" are answers, too."""
+    return normalize_word(answer) or answer.lower().strip()

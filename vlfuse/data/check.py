@@ -1,0 +1,194 @@
+"""Looking at a dataset before training on it: what is unusable, what is in it, what it looks like."""
+
+from __future__ import annotations
+
+import textwrap
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+from vlfuse.data.images import load_oriented, upright_box
+from vlfuse.data.problems import SampleError
+from vlfuse.data.readers import Dataset
+from vlfuse.data.tokenizer import Tokenizer
+from vlfuse.types import Box, Sample
+
+
+@dataclass
+class Report:
+    """What `check` found. problems: one error (kind, origin, message) for each unusable sample; a run would do without these.
+    remarks: what works but may not be meant, with the origins: repeated ids, boxes that reach outside their picture."""
+
+    samples: int = 0
+    pictures: int = 0
+    texts: int = 0
+    truncated: int = 0  # texts longer than the model reads; their ends are cut off
+    problems: list[SampleError] = field(default_factory=list)
+    remarks: dict[str, list[str]] = field(default_factory=dict)
+
+    @property
+    def usable(self) -> int:
+        return self.samples - len(self.problems)
+
+    def by_kind(self) -> dict[str, int]:
+        return dict(Counter(problem.kind for problem in self.problems))
+
+
+def check(dataset: Dataset, tokenizer: Tokenizer | None = None, max_text: int = 40) -> Report:
+    """Read every record and decode every picture. With a tokenizer, count the texts cut off after `max_text` tokens."""
+    report, ids = Report(samples=len(dataset)), set()
+    for index in range(len(dataset)):
+        try:
+            sample = dataset[index]
+            for number, source in enumerate(sample.images):
+                picture, orientation = load_oriented(source, sample.origin)
+                if number == 0 and _reaches_outside(sample, picture, orientation):
+                    report.remarks.setdefault("box reaches outside the picture", []).append(sample.origin)
+        except SampleError as error:
+            report.problems.append(error)
+            continue
+        report.pictures += len(sample.images)
+        if sample.id and sample.id in ids:
+            report.remarks.setdefault("id occurs twice", []).append(sample.origin)
+        ids.add(sample.id)
+        texts = list(_texts(sample))
+        report.texts += len(texts)
+        if tokenizer is not None and texts:
+            report.truncated += int(tokenizer.encode_fully(texts, max_text).truncated.sum())
+    return report
+
+
+def _texts(sample: Sample) -> Iterator[str]:
+    """What models read; answers and labels are not read."""
+    yield from sample.captions
+    yield from (question.question for question in sample.questions)
+    yield from (statement.text for statement in sample.statements)
+    yield from (expression.text for expression in sample.expressions)
+
+
+def _boxes(sample: Sample) -> Iterator[tuple[Box, str]]:
+    yield from ((region.box, " ".join([*region.attributes, region.label])) for region in sample.regions)
+    yield from ((expression.box, expression.text) for expression in sample.expressions)
+    for phrase in sample.phrases:
+        words = sample.captions[phrase.caption][slice(*phrase.span)]
+        yield from ((box, words) for box in phrase.boxes)
+
+
+def _reaches_outside(sample: Sample, picture: Image.Image, orientation: int) -> bool:
+    width, height = _stored(picture, orientation)
+    return any(box[2] > width or box[3] > height for box, _ in _boxes(sample))
+
+
+def _stored(picture: Image.Image, orientation: int) -> tuple[int, int]:
+    """(width, height) before the EXIF orientation was applied."""
+    return picture.size if orientation < 5 else (picture.height, picture.width)
+
+
+@dataclass
+class Stats:
+    """Counts over the usable records of a dataset (pictures are not opened)."""
+
+    samples: int = 0
+    unusable: int = 0
+    splits: Counter[str] = field(default_factory=Counter)
+    items: Counter[str] = field(default_factory=Counter)  # how many captions, questions, regions ...
+    words: dict[str, Counter[int]] = field(default_factory=dict)  # of each kind of text: how many have so many words
+    answers: Counter[str] = field(default_factory=Counter)
+    statements: Counter[str] = field(default_factory=Counter)  # by label
+    regions: Counter[str] = field(default_factory=Counter)  # by label
+
+    def majority(self) -> float | None:
+        """Share of the most frequent answer: what a model reaches that always gives it. None without answers."""
+        return self.answers.most_common(1)[0][1] / self.answers.total() if self.answers else None
+
+
+def stats(dataset: Dataset) -> Stats:
+    result = Stats(samples=len(dataset))
+    for index in range(len(dataset)):
+        try:
+            sample = dataset[index]
+        except SampleError:
+            result.unusable += 1
+            continue
+        result.splits[sample.split] += 1
+        result.items["pictures"] += len(sample.images)
+        for kind in ("captions", "regions", "phrases", "expressions", "questions", "statements"):
+            result.items[kind] += len(getattr(sample, kind))
+        texts = {
+            "captions": sample.captions,
+            "questions": tuple(question.question for question in sample.questions),
+            "statements": tuple(statement.text for statement in sample.statements),
+            "expressions": tuple(expression.text for expression in sample.expressions),
+        }
+        for kind, values in texts.items():
+            result.words.setdefault(kind, Counter()).update(len(value.split()) for value in values)
+        result.answers.update(Counter(q.answers).most_common(1)[0][0] for q in sample.questions if q.answers)
+        result.statements.update(statement.label or "unknown" for statement in sample.statements)
+        result.regions.update(region.label for region in sample.regions)
+    return result
+
+
+PANEL, PICTURE, MARGIN, LINE = 320, 240, 8, 15  # pixels: width of a panel, height of its picture, gap, height of a line
+LINES = 9  # of text below a picture
+COLOURS = ("#d62728", "#1f77b4", "#2ca02c", "#9467bd", "#ff7f0e", "#17becf", "#e377c2", "#8c564b")
+
+
+def draw(dataset: Dataset, number: int = 12, seed: int | None = 0, columns: int = 3) -> Image.Image:
+    """A contact sheet of samples, drawn at random (in order with seed None): pictures with their boxes, texts below.
+
+    An unusable sample shows its error instead.
+    """
+    number = min(number, len(dataset))
+    chosen = range(number) if seed is None else np.random.default_rng(seed).permutation(len(dataset))[:number]
+    panels = [_panel(dataset, int(index)) for index in chosen]
+    rows = -(-number // columns)
+    width, height = panels[0].size
+    sheet = Image.new("RGB", (columns * (width + MARGIN) + MARGIN, rows * (height + MARGIN) + MARGIN), "white")
+    for place, panel in enumerate(panels):
+        row, column = divmod(place, columns)
+        sheet.paste(panel, (MARGIN + column * (width + MARGIN), MARGIN + row * (height + MARGIN)))
+    return sheet
+
+
+def _panel(dataset: Dataset, index: int) -> Image.Image:
+    panel = Image.new("RGB", (PANEL, PICTURE + LINES * LINE + MARGIN), "#f4f4f4")
+    pen, font = ImageDraw.Draw(panel), ImageFont.load_default(11)
+    try:
+        sample = dataset[index]
+        share = PANEL // len(sample.images)
+        for number, source in enumerate(sample.images):
+            with_boxes = sample if number == 0 else None
+            panel.paste(_thumbnail(source, sample.origin, with_boxes, share), (number * share, 0))
+        lines = _lines(sample)
+    except SampleError as error:
+        lines = [f"UNUSABLE ({error.kind}): {error}"]
+    wrapped = [piece for line in lines for piece in textwrap.wrap(line, 54)[:3]]
+    pen.multiline_text((4, PICTURE + 4), "\n".join(wrapped[:LINES]), fill="black", font=font, spacing=2)
+    return panel
+
+
+def _thumbnail(source, origin: str, sample: Sample | None, width: int) -> Image.Image:
+    picture, orientation = load_oriented(source, origin)
+    stored = _stored(picture, orientation)
+    scale = min(width / picture.width, PICTURE / picture.height)
+    small = picture.resize((max(1, round(picture.width * scale)), max(1, round(picture.height * scale))))
+    pen, font = ImageDraw.Draw(small), ImageFont.load_default(10)
+    for number, (box, text) in enumerate(_boxes(sample) if sample else ()):
+        x0, y0, x1, y1 = (value * scale for value in upright_box(box, orientation, stored))
+        colour = COLOURS[number % len(COLOURS)]
+        pen.rectangle((x0, y0, max(x0, x1 - 1), max(y0, y1 - 1)), outline=colour)
+        pen.text((x0 + 2, y0 + 1), text[:24], fill=colour, font=font, stroke_width=1, stroke_fill="white")
+    return small
+
+
+def _lines(sample: Sample) -> list[str]:
+    lines = [f"[{sample.id}] {sample.split}".strip()]
+    lines += [f"· {caption}" for caption in sample.captions[:3]]
+    for question in sample.questions[:3]:
+        answers = ", ".join(answer for answer, _ in Counter(question.answers).most_common(3))
+        lines.append(f"? {question.question} {answers}")
+    lines += [f"= {statement.text} [{statement.label or 'unknown'}]" for statement in sample.statements[:3]]
+    return lines
