@@ -9,10 +9,10 @@ import vlfuse
 from tests.checkpoints.test_fiber_coarse import tiny
 from vlfuse.backbones.swin import SwinConfig
 from vlfuse.backbones.text import TextConfig
-from vlfuse.checkpoints import hub, importing
+from vlfuse.checkpoints import hub
 from vlfuse.checkpoints.fiber_coarse import to_fiber_coarse
 from vlfuse.checkpoints.folder import Preprocessing, load_folder, save_folder
-from vlfuse.checkpoints.importing import FORMATS, import_file
+from vlfuse.checkpoints.importing import import_file
 from vlfuse.data.tokenizer import Tokenizer
 from vlfuse.layers.mlp import init_normal
 from vlfuse.objectives import OBJECTIVES
@@ -77,7 +77,7 @@ def test_without_a_network_the_report_says_what_is_left_to_do(tmp_path, checkpoi
         import_file(checkpoint, "fiber-coarse", tmp_path / "out", tokenizer="nowhere")
 
 
-def test_bad_requests(tmp_path, checkpoint, words, monkeypatch):
+def test_bad_requests(tmp_path, checkpoint):
     with pytest.raises(ConfigError, match="did you mean 'fiber-coarse'"):
         import_file(checkpoint, "fiber-corse", tmp_path / "out")
     (tmp_path / "answers.txt").write_text("yes\n\nno\n")
@@ -85,9 +85,8 @@ def test_bad_requests(tmp_path, checkpoint, words, monkeypatch):
         import_file(checkpoint, "fiber-coarse", tmp_path / "out", answers=tmp_path / "answers.txt")
     other = to_fiber_coarse(tiny("itc")) | {"more": torch.zeros(1)}
     torch.save(other, tmp_path / "odd.pth")
-    monkeypatch.setitem(FORMATS, "fiber-coarse", importing.Format("", "", lambda t, r, a: importing.import_fiber_coarse(t, r, a, 3)))  # type: ignore[arg-type]  # fmt: skip
     with pytest.raises(CheckpointError, match=r"1 keys have no place.*more"):
-        import_file(tmp_path / "odd.pth", "fiber-coarse", tmp_path / "out")
+        import_file(tmp_path / "odd.pth", "fiber-coarse", tmp_path / "out", text_heads=3)
     assert not (tmp_path / "out").exists()
 
 

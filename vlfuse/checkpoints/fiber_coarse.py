@@ -1,4 +1,4 @@
-"""FIBER's published coarse-stage checkpoints (PyTorch Lightning files; fact sheet sections 5, 6 and 8), in and out."""
+"""FIBER's published coarse-stage checkpoints (PyTorch Lightning files of microsoft/FIBER), in and out."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -89,7 +89,7 @@ def _dropped() -> list[Rule | Drop]:
         ),
         Drop(
             r"rank_output\..+",
-            "copy of the matching head's positive row, often stale (fact sheet Q1); itm_score is the trained one",
+            "copy of the matching head's positive row as it was before training; itm_score is the trained one",
         ),
         Drop(r"cross_modal_att_layers\..+", "projections of the captioner, which this version does not have"),
         Drop(r"copy_module\..+", "frozen copy of the captioner that GOLD training compares with"),
@@ -148,35 +148,37 @@ def resolution_of(config: FiberConfig) -> int:
 def infer_config(tensors: Mapping[str, Tensor], text_heads: int | None = None) -> FiberConfig:
     """The configuration of official tensors. What leaves no trace in them (dropout, drop path) takes the published value."""
 
-    def shape(key: str) -> torch.Size:
-        if key not in tensors:
-            raise CheckpointError(f"this is no checkpoint of FIBER's coarse stage: it has no '{key}'")
+    def shape(key: str, dimensions: int) -> torch.Size:
+        if key not in tensors or tensors[key].ndim != dimensions:
+            raise CheckpointError(
+                f"this is no checkpoint of FIBER's coarse stage: it has no '{key}' of {dimensions} dimensions"
+            )
         return tensors[key].shape
 
-    embed_dim, _, patch, _ = shape("vit_model.patch_embed.proj.weight")
-    vocab_size, width = shape("text_transformer.embeddings.word_embeddings.weight")
+    embed_dim, _, patch, _ = shape("vit_model.patch_embed.proj.weight", 4)
+    hidden = shape("vit_model.layers.0.blocks.0.mlp.fc1.weight", 2)[0]
+    vocab_size, width = shape("text_transformer.embeddings.word_embeddings.weight", 2)
+    intermediate = shape("text_transformer.encoder.layer.0.intermediate.dense.weight", 2)[0]
+    layers = _numbers(r"text_transformer\.encoder\.layer\.(\d+)\..+", tensors)
     blocks = _numbers(r"vit_model\.layers\.(\d+)\.blocks\.(\d+)\..+", tensors)
     depths = tuple(sum(stage == s for s, _ in blocks) for stage in range(1 + max(s for s, _ in blocks)))
-    tables = [f"vit_model.layers.{stage}.blocks.{block}.attn.relative_position_bias_table" for stage, block in blocks]
-    for table in tables:
-        shape(table)
-    windows = {table_window(tensors[table]) for table in tables}
+    tables = {
+        (stage, block): f"vit_model.layers.{stage}.blocks.{block}.attn.relative_position_bias_table"
+        for stage, block in blocks
+    }
+    heads = {place: shape(table, 2)[1] for place, table in tables.items()}
+    windows = {table_window(tensors[table]) for table in tables.values()}
     if len(windows) > 1:
         raise CheckpointError(f"the bias tables belong to windows {sorted(windows)}; a FIBER has one window size")
     if text_heads is None and width % ROBERTA_HEAD_WIDTH:
         raise ConfigError(
             f"the text encoder is {width} wide, no multiple of {ROBERTA_HEAD_WIDTH}: name its attention heads (text_heads)"
         )
-    hidden = shape("vit_model.layers.0.blocks.0.mlp.fc1.weight")[0]
-    layers = _numbers(r"text_transformer\.encoder\.layer\.(\d+)\..+", tensors)
     return FiberConfig(
         swin=SwinConfig(
             embed_dim=embed_dim,
             depths=depths,
-            heads=tuple(
-                shape(f"vit_model.layers.{stage}.blocks.0.attn.relative_position_bias_table")[1]
-                for stage in range(len(depths))
-            ),
+            heads=tuple(heads[stage, 0] for stage in range(len(depths))),
             window=windows.pop(),
             patch=patch,
             mlp_ratio=hidden / embed_dim,
@@ -186,11 +188,11 @@ def infer_config(tensors: Mapping[str, Tensor], text_heads: int | None = None) -
             width=width,
             layers=len(layers),
             heads=text_heads or width // ROBERTA_HEAD_WIDTH,
-            intermediate=shape("text_transformer.encoder.layer.0.intermediate.dense.weight")[0],
-            positions=shape("text_transformer.embeddings.position_embeddings.weight")[0],
+            intermediate=intermediate,
+            positions=shape("text_transformer.embeddings.position_embeddings.weight", 2)[0],
         ),
         fuse_last=_fused(tensors, blocks, layers),
-        width=shape("cross_modal_text_transform.weight")[0],
+        width=shape("cross_modal_text_transform.weight", 2)[0],
     )
 
 

@@ -119,6 +119,7 @@ def save_folder(
         Path(part, CARD).write_text(text, encoding="utf-8")
         described = json.dumps(config_to_dict(config), indent=2, ensure_ascii=False) + "\n"
         Path(part, CONFIG).write_text(described, encoding="utf-8")
+        os.chmod(Path(part, WEIGHTS), Path(part, CONFIG).stat().st_mode)  # safetensors writes for the owner alone
         for name in (WEIGHTS, TOKENIZER, CARD, CONFIG):
             if Path(part, name).exists():
                 os.replace(Path(part, name), folder / name)

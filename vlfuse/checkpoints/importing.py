@@ -17,21 +17,27 @@ from vlfuse.types import ConfigError, DataError
 
 
 @dataclass(frozen=True)
-class Format:
-    """read: tensors, resolution (None: the file's own) and answers (None: unknown) -> model, preprocessing, report."""
+class Asked:
+    """What the user knows and the file may not; None leaves it to the file."""
 
+    resolution: int | None = None
+    answers: Sequence[str] | None = None
+    text_heads: int | None = None
+
+
+@dataclass(frozen=True)
+class Format:
     about: str
     tokenizer: str  # hub id
-    read: Callable[[Mapping[str, Tensor], int | None, Sequence[str] | None], tuple[Model, Preprocessing, Report]]
+    read: Callable[[Mapping[str, Tensor], Asked], tuple[Model, Preprocessing, Report]]
 
 
-def _fiber_coarse(
-    tensors: Mapping[str, Tensor], resolution: int | None, answers: Sequence[str] | None
-) -> tuple[Model, Preprocessing, Report]:
-    model, report = import_fiber_coarse(tensors, resolution, answers)
+def _fiber_coarse(tensors: Mapping[str, Tensor], asked: Asked) -> tuple[Model, Preprocessing, Report]:
+    model, report = import_fiber_coarse(tensors, asked.resolution, asked.answers, asked.text_heads)
     pretrained = "mlm" in model.heads and "itm" in model.heads
     max_text = 40 if pretrained else 50  # the published lengths: pre-training, every fine-tuning
-    return model, Preprocessing(resolution_of(model.system.config), max_text), report  # type: ignore[arg-type]
+    side = resolution_of(model.system.config)  # type: ignore[arg-type]
+    return model, Preprocessing(side, min(max_text, model.system.max_tokens)), report
 
 
 FORMATS = {
@@ -50,6 +56,7 @@ def import_file(
     *,
     answers: str | Path | None = None,
     resolution: int | None = None,
+    text_heads: int | None = None,
     tokenizer: str | None = None,
     dtype: str = "float32",
     unsafe_pickle: bool = False,
@@ -57,6 +64,7 @@ def import_file(
     """Read `file` of a foreign `format` (one of FORMATS) and write the model folder `out`.
 
     answers: a text file, one answer a line in the classifier's order. resolution: image side to use the model at.
+    text_heads: attention heads of the text encoder, where its width does not tell them (RoBERTa has 64 units a head).
     tokenizer: a folder or hub id; None takes the format's own from the hub, and a folder without one when there is no
     network (the report says so). dtype: how matrices are stored, float32 or float16.
     Nothing is written unless every key is mapped or dropped for a reason. Raises CheckpointError, ConfigError, DataError.
@@ -65,7 +73,7 @@ def import_file(
         raise ConfigError(unknown(f"format '{format}'", format, FORMATS))
     labels = None if answers is None else _read_lines(Path(answers))
     tensors = read_tensors(file, unsafe_pickle)
-    model, preprocessing, report = FORMATS[format].read(tensors, resolution, labels)
+    model, preprocessing, report = FORMATS[format].read(tensors, Asked(resolution, labels, text_heads))
     words = _tokenizer(tokenizer, FORMATS[format].tokenizer, model.system.vocab_size, report)
     notes = {"imported": {"file": Path(file).name, "format": format, "notes": report.notes}}
     save_folder(out, model, words, preprocessing, dtype, _card(Path(out), Path(file), format, model, report), notes)
@@ -88,10 +96,13 @@ def _read_lines(path: Path) -> list[str]:
 def _tokenizer(asked: str | None, usual: str, vocab_size: int, report: Report) -> Tokenizer | None:
     try:
         found = Tokenizer.load(asked or usual)
-    except ConfigError as error:
+    except ConfigError:
         if asked is not None:
             raise
-        report.notes.append(f"no tokenizer.json was written: {error}. Put that of {usual} into the folder before use")
+        report.notes.append(
+            f"no tokenizer.json was written, for {usual} could not be fetched from the hub: put its tokenizer.json into the "
+            "folder, or import again with --tokenizer FOLDER"
+        )
         return None
     if found.vocab_size != vocab_size:
         raise ConfigError(
