@@ -129,6 +129,18 @@ def recorded(system: Fiber, names: list[str]) -> Iterator[dict[str, Tensor]]:
             hook.remove()
 
 
+@contextmanager
+def recorded_logits(model: Model, head: str) -> Iterator[list[Tensor]]:
+    """The outputs of a head's last layer, one entry for each time the context's body runs it."""
+    outputs: list[Tensor] = []
+    last = model.head(head).decoder if head == "mlm" else model.head(head).classifier
+    hook = last.register_forward_hook(lambda _module, _inputs, output: outputs.append(output))
+    try:
+        yield outputs
+    finally:
+        hook.remove()
+
+
 # --- gradients -----------------------------------------------------------------------------------------------
 
 

@@ -27,7 +27,9 @@ class FeatureQueue(nn.Module):
         self.size = size
         self.register_buffer("image", torch.zeros(size, width))
         self.register_buffer("text", torch.zeros(size, width))
-        self.register_buffer("written", torch.zeros((), dtype=torch.long))  # pairs ever written; the pointer is this modulo size
+        self.register_buffer(
+            "written", torch.zeros((), dtype=torch.long)
+        )  # pairs ever written; the pointer is this modulo size
 
     @property
     def filled(self) -> int:
@@ -73,11 +75,12 @@ class ImageTextContrastive(Head):
             system.temperature.clamp_(0.001, 1.0)
         owner = texts_of(batch, self.reads).owner
         image, text = states.image_embedding(), states.text_embedding(self.reads)
+        first = rank_offset(len(image))
         all_image, all_text = gather_with_grad(image), gather_with_grad(text)
-        all_owner = gather_with_grad(owner + rank_offset(len(image)))
-        mine = torch.arange(len(image), device=owner.device) + rank_offset(len(image))
-        image_positives = mine[:, None] == all_owner[None, :]
-        text_positives = (owner + rank_offset(len(image)))[:, None] == torch.arange(len(all_image), device=owner.device)
+        all_owner = gather_with_grad(owner + first)
+        rows = torch.arange(len(all_image), device=owner.device)
+        image_positives = rows[first : first + len(image), None] == all_owner[None, :]
+        text_positives = (owner + first)[:, None] == rows[None, :]
         image_to_text = system.similarity(image, self._with_queue(all_text, "text")).float()
         text_to_image = system.similarity(self._with_queue(all_image, "image"), text).T.float()
         image_positives = F.pad(image_positives, (0, image_to_text.shape[1] - len(all_text)))

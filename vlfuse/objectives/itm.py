@@ -57,17 +57,18 @@ class ImageTextMatching(Head):
             pairs, labels = self._hard(system, states, owner)
         else:
             pairs, labels = self._random(image, text, owner, states.generator)
-        logits = self.classifier(system.fuse(*pairs).pooled).float()
+        return self.judge(system, *pairs, labels)
+
+    def judge(self, system: System, image: ImageState, text: TextState, labels: Tensor) -> dict[str, Tensor]:
+        """Loss and accuracy on chosen pairs; labels [N] int64, 1 where they match."""
+        logits = self.classifier(system.fuse(image, text).pooled).float()
         loss = global_mean(F.cross_entropy(logits, labels, reduction="sum"), len(labels))
         return {"loss": loss, "accuracy": (logits.argmax(1) == labels).float().mean()}
 
     def _hard(self, system: System, states: States, owner: Tensor) -> tuple[tuple[ImageState, TextState], Tensor]:
         image, text = states.image, states.text(self.reads)
         everyone_image, everyone_text = image._map(gather_with_grad), text._map(gather_with_grad)
-        offset = rank_offset(len(image))
-        all_owner = gather_with_grad(owner + offset)
-        if len(everyone_image) < 2:
-            raise ConfigError("hard negatives need at least two images in a batch; raise batch_size or drop itm")
+        all_owner = gather_with_grad(owner + rank_offset(len(image)))
         with torch.no_grad():
             all_image, all_text = (
                 gather_with_grad(states.image_embedding()),
@@ -75,20 +76,27 @@ class ImageTextMatching(Head):
             )
             logits = system.similarity(all_image, all_text)  # [all images, all texts]
             positives = torch.arange(len(all_image), device=owner.device)[:, None] == all_owner[None, :]
+            if bool((all_owner == all_owner[0]).all()):
+                raise ConfigError(
+                    "hard negatives need captions of at least two images in a batch; raise batch_size or drop itm"
+                )
             negative_image = draw_negatives(logits.T, positives.T, states.generator)
             negative_text = draw_negatives(logits[all_owner], positives[all_owner], states.generator)
-        local = slice(rank_offset(len(owner)), rank_offset(len(owner)) + len(owner))
-        own = image[owner]
-        images = cat(own, own, everyone_image[negative_image[local]])
-        texts = cat(text, everyone_text[negative_text[local]], text)
+        first = rank_offset(len(owner))
+        local = slice(first, first + len(owner))
+        own_image, own_text = image[owner], everyone_text[local]  # padded like the texts of the other processes
+        images = cat(own_image, own_image, everyone_image[negative_image[local]])
+        texts = cat(own_text, everyone_text[negative_text[local]], own_text)
         labels = torch.tensor([1, 0, 0], device=owner.device).repeat_interleave(len(owner))
         return (images, texts), labels
 
     def _random(
         self, image: ImageState, text: TextState, owner: Tensor, generator: torch.Generator | None
     ) -> tuple[tuple[ImageState, TextState], Tensor]:
+        if len(image) < 2:
+            raise ConfigError("random negatives need at least two images in a batch; raise batch_size")
         order = torch.randperm(len(owner), generator=generator).to(owner.device)
         labels = (order < len(owner) // 2).long()
-        shift = torch.randint(1, max(2, len(image)), (len(owner),), generator=generator).to(owner.device)
+        shift = torch.randint(1, len(image), (len(owner),), generator=generator).to(owner.device)
         shown = torch.where(labels == 1, owner, (owner + shift) % len(image))
         return (image[shown], text), labels

@@ -30,27 +30,27 @@ def rank_offset(local: int) -> int:
 class _Gather(torch.autograd.Function):
     @staticmethod
     def forward(ctx, local: Tensor) -> Tensor:
-        rows = counts(len(local))
-        ctx.rows = rows
-        most = max(rows)
-        padded = local.new_zeros(most, *local.shape[1:])
-        padded[: len(local)] = local
-        pieces = [torch.empty_like(padded) for _ in rows]
+        shape = torch.tensor(local.shape, device=local.device)
+        shapes = [torch.empty_like(shape) for _ in range(world_size())]
+        dist.all_gather(shapes, shape)
+        ctx.rows, ctx.shape = [int(s[0]) for s in shapes], local.shape
+        padded = local.new_zeros(torch.stack(shapes).amax(0).tolist())
+        padded[tuple(map(slice, local.shape))] = local
+        pieces = [torch.empty_like(padded) for _ in shapes]
         dist.all_gather(pieces, padded)
-        return torch.cat([piece[:n] for piece, n in zip(pieces, rows, strict=True)])
+        return torch.cat([piece[:n] for piece, n in zip(pieces, ctx.rows, strict=True)])
 
     @staticmethod
     def backward(ctx, *grads: Tensor) -> Tensor:  # type: ignore[override]
-        grad = grads[0].contiguous()
+        grad = grads[0].clone(memory_format=torch.contiguous_format)  # autograd may still hold what came in
         dist.all_reduce(grad)
-        start = sum(ctx.rows[: dist.get_rank()])
-        return grad[start : start + ctx.rows[dist.get_rank()]]
+        return grad[sum(ctx.rows[: dist.get_rank()]) :][tuple(map(slice, ctx.shape))]
 
 
 def gather_with_grad(local: Tensor) -> Tensor:
     """Rows of all processes in rank order, [sum of n, ...]; each process may hold another number n of them.
 
-    The gradient of every process's use of a row comes back, summed, to the process that made it.
+    Where their other sizes differ (texts padded to the longest of each process), rows are zero-padded at the end. The gradient of every process's use of a row comes back, summed, to the process that made it.
     """
     if world_size() == 1:
         return local
