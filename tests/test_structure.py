@@ -29,7 +29,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "checkpoints": MODELS | {"data"},  # a released model holds its tokenizer
     "predict": MODELS | {"data", "checkpoints"},
     "engine": MODELS | {"data", "metrics", "checkpoints"},
-    "report": {"types", "predict"},
+    "report": {"types", "data", "predict"},
     "search": {"types", "predict"},
     "export": {"types", "predict"},
     "serve": {"types", "predict"},
