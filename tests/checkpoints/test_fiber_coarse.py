@@ -1,13 +1,12 @@
 """Importing the published coarse-stage checkpoints: every listed key at full size, and back again."""
 
 import json
-import os
-from pathlib import Path
 
 import pytest
 import torch
 from torch import Tensor
 
+from tests.golden.vectors import folder
 from vlfuse.backbones.swin import SwinConfig
 from vlfuse.backbones.text import TextConfig
 from vlfuse.checkpoints.fiber_coarse import import_fiber_coarse, infer_config, resolution_of, to_fiber_coarse
@@ -19,7 +18,6 @@ from vlfuse.systems.fiber import Fiber, FiberConfig
 from vlfuse.tasks import TASKS
 from vlfuse.types import CheckpointError, ConfigError
 
-GOLDEN = Path(os.environ.get("VLFUSE_GOLDEN", Path(__file__).parents[2] / "../shared/golden"))
 HEADS = {
     "pretrain_384": {"mlm", "itc", "itm"},
     "vqa_576": {"vqa"},
@@ -32,11 +30,11 @@ CONTRASTIVE = {"pretrain_384", "itc_576"}
 
 
 def listed(variant: str) -> dict:
-    for path in sorted(GOLDEN.glob("keys_fiber_coarse_*.json")):
+    for path in sorted(folder().glob("keys_fiber_coarse_*.json")):
         variants = json.loads(path.read_text())["variants"]
         if variant in variants:
             return variants[variant]
-    pytest.skip(f"no listing of {variant} in {GOLDEN}")
+    pytest.skip(f"no listing of {variant} in {folder()}")
 
 
 def weightless(keys: dict) -> dict[str, Tensor]:

@@ -127,6 +127,7 @@ def test_safetensors_shards_and_folders(tmp_path):
         read_tensors(index)
 
 
+@pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")
 def test_broken_files(tmp_path):
     torch.save(STATE, tmp_path / "a.pt")
     whole = (tmp_path / "a.pt").read_bytes()

@@ -162,9 +162,9 @@ def _read_shards(index: Path, unsafe_pickle: bool) -> dict[str, Tensor]:
 def _read_torch(path: Path, unsafe_pickle: bool) -> Any:
     """The object in a torch file. Its zip form is memory-mapped: a queue of raw images that nobody asks for costs nothing."""
     is_zip = zipfile.is_zipfile(path)
-    if is_zip and any(name.endswith("constants.pkl") for name in zipfile.ZipFile(path).namelist()):
+    if is_zip and _is_torchscript(path):
         raise CheckpointError(
-            f"{path} is a TorchScript program, not a set of weights; export its state_dict() with torch.save"
+            f"{path} is a TorchScript program, not a set of weights; save its state_dict() with torch.save"
         )
     pickle_module = None if unsafe_pickle else _TensorPickle
     try:
@@ -176,6 +176,11 @@ def _read_torch(path: Path, unsafe_pickle: bool) -> Any:
         raise CheckpointError(
             f"{path} is no readable torch file ({type(error).__name__}: {error}); fetch it again, or convert it to safetensors"
         ) from error
+
+
+def _is_torchscript(path: Path) -> bool:
+    with zipfile.ZipFile(path) as archive:
+        return any(name.endswith("constants.pkl") for name in archive.namelist())
 
 
 def _state_of(content: Any, path: Path) -> dict[str, Tensor]:
