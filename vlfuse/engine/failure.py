@@ -1,0 +1,52 @@
+"""What is kept of a step whose loss is not a number, so that it can be looked at."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import fields, is_dataclass
+from pathlib import Path
+from typing import Any
+
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from vlfuse.types import Batch, Images, Texts, Tokens
+
+
+def keep_batches(folder: Path, batches: Sequence[Batch], rank: int, report: dict[str, Any]) -> Path:
+    """Write the batches of a step (`batch-<pass>-rank<r>.safetensors`) and `report-rank<r>.json` with the samples' ids."""
+    folder.mkdir(parents=True, exist_ok=True)
+    samples = []
+    for number, batch in enumerate(batches):
+        tensors = {name: t.detach().cpu().contiguous().clone() for name, t in named_tensors(batch).items()}
+        save_file(tensors, folder / f"batch-{number}-rank{rank}.safetensors")
+        samples.append([sample.origin or sample.id for sample in batch.samples])
+    record = {**report, "samples": samples}
+    (folder / f"report-rank{rank}.json").write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+    return folder
+
+
+def named_tensors(value: Any, prefix: str = "") -> dict[str, Tensor]:
+    """Every tensor in a batch by its path: `images.pixels`, `captions.tokens.ids`."""
+    if isinstance(value, Tensor):
+        return {prefix: value}
+    if not is_dataclass(value):
+        return {}
+    found: dict[str, Tensor] = {}
+    for part in fields(value):
+        found |= named_tensors(getattr(value, part.name), f"{prefix}.{part.name}" if prefix else part.name)
+    return found
+
+
+def read_batch(path: Path) -> Batch:
+    """A batch that `keep_batches` wrote, without its samples."""
+    tensors = load_file(path)
+
+    def texts(kind: str) -> Texts | None:
+        if f"{kind}.tokens.ids" not in tensors:
+            return None
+        tokens = Tokens(tensors[f"{kind}.tokens.ids"], tensors[f"{kind}.tokens.mask"])
+        target, masked, labels = (tensors.get(f"{kind}.{name}") for name in ("target", "masked_ids", "mask_labels"))
+        return Texts(tokens, tensors[f"{kind}.owner"], target, masked, labels)
+
+    images = Images(tensors["images.pixels"], tensors["images.sizes"])
+    return Batch(images, texts("captions"), texts("questions"), texts("statements"))

@@ -1,0 +1,126 @@
+"""Parameter groups, and AdamW in today's and in the published arithmetic."""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import nn
+from torch.optim import AdamW, Optimizer
+
+from vlfuse.checkpoints.fiber_coarse import rules
+from vlfuse.checkpoints.mapping import invert
+from vlfuse.engine.run import Optim
+from vlfuse.engine.schedule import lr_factor, warmup_steps
+from vlfuse.systems.base import Model, Role
+from vlfuse.systems.fiber import Fiber
+from vlfuse.types import ConfigError
+
+# Parts of FIBER's own parameter names that decide about decay and role there.
+PUBLISHED_NO_DECAY = ("bias", "LayerNorm.weight", "norm.weight", "norm1.weight", "norm2.weight")
+PUBLISHED_HEADS = ("vqa_classifier", "nlvr2_classifier", "mlm_score", "itm_score", "snli_classifier")
+PUBLISHED_CROSS = ("cross_modal", "i2t", "t2i")
+
+
+def published_role(official: str) -> tuple[Role, bool]:
+    """Role and decay of a parameter by FIBER's name for it (fact sheet: six groups, by parts of the name)."""
+    decay = not any(part in official for part in PUBLISHED_NO_DECAY)
+    if any(part in official for part in PUBLISHED_HEADS):
+        return "head", decay
+    return ("cross" if any(part in official for part in PUBLISHED_CROSS) else "base"), decay
+
+
+def published_roles(model: Model) -> dict[str, tuple[Role, bool]]:
+    """Roles and decay as FIBER was trained with; what FIBER has no name for keeps ours."""
+    if not isinstance(model.system, Fiber):
+        raise ConfigError("optim.published is FIBER's arithmetic; this system is another, leave it off")
+    mapping = rules(model.system.config)
+    roles = model.parameter_roles()
+    for name in roles:
+        official = next(iter(invert(name, mapping)), None)
+        if official is not None:
+            roles[name] = published_role(official)
+    return roles
+
+
+def parameter_groups(model: Model, optim: Optim) -> list[dict[str, Any]]:
+    """Every parameter in exactly one group: {"params", "names", "lr", "weight_decay", "role", "base_lr"}.
+
+    `lr` is changed by the schedule, `base_lr` stays.
+    """
+    roles = published_roles(model) if optim.published else model.parameter_roles()
+    parameters = dict(model.named_parameters())
+    if roles.keys() != parameters.keys():
+        raise ConfigError(
+            f"parameters without a role, or roles without parameter: {sorted(roles.keys() ^ parameters.keys())}"
+        )
+    multiplier = {"base": 1.0, "head": optim.head_multiplier, "cross": optim.cross_multiplier}
+    groups = []
+    for role, factor in multiplier.items():
+        for decay in (True, False):
+            names = [name for name, of in roles.items() if of == (role, decay) and parameters[name].requires_grad]
+            if names:
+                lr = optim.lr * factor
+                groups.append(
+                    {
+                        "params": [parameters[name] for name in names],
+                        "names": names,
+                        "role": role,
+                        "lr": lr,
+                        "base_lr": lr,
+                        "weight_decay": optim.weight_decay if decay else 0.0,
+                    }
+                )
+    return groups
+
+
+def build_optimiser(model: Model, optim: Optim) -> Optimizer:
+    groups = parameter_groups(model, optim)
+    if optim.published:
+        return PublishedAdamW(groups, lr=optim.lr, betas=optim.betas, eps=optim.eps)
+    fused = all(p.device.type in ("cpu", "cuda") for group in groups for p in group["params"])
+    return AdamW(groups, lr=optim.lr, betas=optim.betas, eps=optim.eps, fused=fused)
+
+
+def set_lr(optimiser: Optimizer, optim: Optim, step: int, steps: int) -> float:
+    """Set the rates for update number `step` (from 0) and return the base rate."""
+    factor = lr_factor(
+        step, steps, warmup_steps(optim.warmup, steps), optim.schedule, optim.power, optim.end_lr / optim.lr
+    )
+    for group in optimiser.param_groups:
+        group["lr"] = group["base_lr"] * factor
+    return optim.lr * factor
+
+
+class PublishedAdamW(Optimizer):
+    """AdamW as FIBER was trained with: epsilon is added before the second moment's bias is corrected, and the decay comes
+    after the update and takes from the updated weight. Bias correction is on. Source: golden `fiber_coarse_optimizer`."""
+
+    def __init__(self, params: Any, lr: float, betas: tuple[float, float] = (0.9, 0.98), eps: float = 1e-8, weight_decay: float = 0.0):  # fmt: skip
+        super().__init__(params, {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay})
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]
+        loss = None
+        if closure is not None:
+            with torch.enable_grad():
+                loss = closure()
+        for group in self.param_groups:
+            for parameter in group["params"]:
+                if parameter.grad is not None:
+                    self._update(parameter, group)
+        return loss
+
+    def _update(self, parameter: nn.Parameter, group: dict[str, Any]) -> None:
+        state = self.state[parameter]
+        if not state:
+            state["step"] = torch.zeros(())
+            state["exp_avg"] = torch.zeros_like(parameter)
+            state["exp_avg_sq"] = torch.zeros_like(parameter)
+        state["step"] += 1
+        count, (beta1, beta2), lr = int(state["step"]), group["betas"], group["lr"]
+        state["exp_avg"].lerp_(parameter.grad, 1 - beta1)  # type: ignore[arg-type]
+        state["exp_avg_sq"].mul_(beta2).addcmul_(parameter.grad, parameter.grad, value=1 - beta2)  # type: ignore[arg-type]
+        size = lr * (1 - beta2**count) ** 0.5 / (1 - beta1**count)
+        parameter.addcdiv_(state["exp_avg"], state["exp_avg_sq"].sqrt().add_(group["eps"]), value=-size)
+        if group["weight_decay"]:
+            parameter.mul_(1 - lr * group["weight_decay"])

@@ -1,0 +1,260 @@
+"""The configuration of a training run: all that is needed to repeat it, saved beside its results as `run.json`."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import platform
+from dataclasses import dataclass, field, fields
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Literal
+
+import fsspec
+
+from vlfuse import __version__
+from vlfuse.checkpoints.config import config_from_dict, config_to_dict
+from vlfuse.data.files import expand
+from vlfuse.types import ConfigError, DataError
+
+RUN = "run.json"
+FINGERPRINT_BYTES = 2**20
+
+
+def _check(good: bool, name: str, value: Any, allowed: str) -> None:
+    if not good:
+        raise ConfigError(f"{name} is {value!r}; it must be {allowed}")
+
+
+def _used(good: bool, name: str, why: str) -> None:
+    if not good:
+        raise ConfigError(f"{name} is set but would be ignored: {why}")
+
+
+def _positive(config: Any, *names: str) -> None:
+    for name in names:
+        _check(getattr(config, name) > 0, f"{type(config).__name__.lower()}.{name}", getattr(config, name), "above 0")
+
+
+@dataclass(frozen=True)
+class Optim:
+    """AdamW and its schedule. The defaults are FIBER's, but for the rate, which depends on size and batch.
+
+    lr: of the pre-trained parts; heads and the parts that join the modalities learn `head_multiplier` and
+    `cross_multiplier` times as fast. warmup: share of the run below 1, number of steps from 1 on. end_lr: where the
+    schedule ends. power: of schedule "poly". clip_norm: None for no clipping, as published.
+    published: the arithmetic of the AdamW that FIBER was trained with (decay after the update, epsilon before the bias
+    correction) and its choice of what decays, gates and some norms included.
+    """
+
+    lr: float = 1e-4
+    betas: tuple[float, float] = (0.9, 0.98)
+    eps: float = 1e-8
+    weight_decay: float = 0.01
+    head_multiplier: float = 5.0
+    cross_multiplier: float = 5.0
+    schedule: Literal["linear", "poly", "cosine", "constant"] = "linear"
+    power: float = 1.0
+    warmup: float = 0.1
+    end_lr: float = 0.0
+    clip_norm: float | None = None
+    published: bool = False
+
+    def __post_init__(self):
+        _positive(self, "lr", "eps", "head_multiplier", "cross_multiplier", "power")
+        _check(self.warmup >= 0, "optim.warmup", self.warmup, "a share of the run in [0, 1), or a number of steps")
+        _check(0 <= self.end_lr <= self.lr, "optim.end_lr", self.end_lr, f"between 0 and lr ({self.lr})")
+        _check(self.weight_decay >= 0, "optim.weight_decay", self.weight_decay, "0 or above")
+        _check(
+            self.clip_norm is None or self.clip_norm > 0, "optim.clip_norm", self.clip_norm, "above 0, or null for none"
+        )
+        _check(all(0 <= beta < 1 for beta in self.betas), "optim.betas", self.betas, "two numbers in [0, 1)")
+        _used(self.power == 1.0 or self.schedule == "poly", "optim.power", f"schedule '{self.schedule}' has no power")
+        _used(self.end_lr == 0 or self.schedule != "constant", "optim.end_lr", "schedule 'constant' does not end lower")
+
+
+@dataclass(frozen=True)
+class Source:
+    """Data, and what is learnt from it. A step takes one batch from every source whose turn it is and sums their losses.
+
+    data: as `vlfuse.data.readers.open_dataset` understands it. heads: name -> weight of its loss.
+    batch_size: samples per update, over all processes and accumulated passes. every: takes part in every n-th step.
+    captions, questions, statements: how many texts of a kind each sample gives, at random; exactly the kinds that the
+    heads read. mask_probability: of the captions' tokens, for masked language modelling.
+    augment: "none" stretches the whole picture, "crop" takes a random part, "randaugment" distorts it further;
+    flip: mirror half of the pictures, for texts that name no sides.
+    """
+
+    data: str
+    heads: dict[str, float]
+    batch_size: int
+    captions: int = 0
+    questions: int = 0
+    statements: int = 0
+    every: int = 1
+    mask_probability: float = 0.15
+    augment: Literal["none", "crop", "randaugment"] = "none"
+    flip: bool = False
+
+    def __post_init__(self):
+        _positive(self, "batch_size", "every")
+        _check(bool(self.heads), "source.heads", self.heads, "at least one head and its loss weight")
+        _check(
+            all(w > 0 for w in self.heads.values()),
+            "source.heads",
+            self.heads,
+            "weights above 0; leave a head out instead",
+        )
+        _used(not self.flip or self.augment != "none", "source.flip", "augment 'none' does not mirror; use 'crop'")
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """A task of `vlfuse.engine.evaluate.EVALUATIONS` on held-out data, every n steps (0: at the end only)."""
+
+    task: str
+    data: str
+    every: int = 0
+    batch_size: int = 64
+    name: str = ""  # in the log and in metrics.json; by default the task
+
+    def __post_init__(self):
+        _positive(self, "batch_size")
+        _check(self.every >= 0, "evaluation.every", self.every, "0 (at the end) or a number of steps")
+
+
+@dataclass(frozen=True)
+class Run:
+    """A whole training run.
+
+    A fresh model is `system` with its configuration `config` and settings of heads (`heads`: name -> settings) and the
+    `tokenizer`; or `init` names the folder of a released model to go on from, whose system, tokenizer, image size and
+    text length are kept unless given here; its heads stay where sources use them. Settings of a head are those of its class.
+    accumulate: passes per update. workers: processes that prepare data. save_every, keep: checkpoints, and how many of the
+    last to keep. best: the score ("evaluation/metric") whose best checkpoint is kept and released.
+    strict: stop at the first unusable sample. compile, activation_checkpointing: speed and memory, not results.
+    """
+
+    recipe: str
+    out: str
+    steps: int
+    sources: tuple[Source, ...]
+    optim: Optim = field(default_factory=Optim)
+    evaluations: tuple[Evaluation, ...] = ()
+    system: str = ""
+    config: dict[str, Any] = field(default_factory=dict)
+    heads: dict[str, dict[str, Any]] = field(default_factory=dict)
+    tokenizer: str = ""
+    init: str = ""
+    image_size: int = 0
+    max_text: int = 0
+    accumulate: int = 1
+    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
+    device: str = "auto"
+    seed: int = 0
+    workers: int = 0
+    save_every: int = 500
+    keep: int = 2
+    best: str = ""
+    log_every: int = 10
+    tensorboard: bool = False
+    compile: bool = False
+    activation_checkpointing: bool = False
+    strict: bool = False
+
+    def __post_init__(self):
+        _positive(self, "steps", "accumulate", "save_every", "keep", "log_every")
+        _check(bool(self.sources), "run.sources", self.sources, "at least one source of data")
+        _check(
+            any(s.every == 1 for s in self.sources),
+            "run.sources",
+            [s.every for s in self.sources],
+            "one with every = 1",
+        )
+        _check(bool(self.system) != bool(self.init), "run.system", self.system, "set, or `init`, not both")
+        for source in self.sources:
+            _check(
+                source.batch_size % self.accumulate == 0,
+                "source.batch_size",
+                source.batch_size,
+                f"a multiple of accumulate ({self.accumulate})",
+            )
+        names = [e.name or e.task for e in self.evaluations]
+        _check(len(set(names)) == len(names), "run.evaluations", names, "evaluations of different names; set `name`")
+        _check(
+            not self.best or self.best.split("/")[0] in names,
+            "run.best",
+            self.best,
+            f"an evaluation and its metric ({', '.join(names) or 'there is no evaluation'}), as in retrieval/rsum_percent",
+        )
+
+
+def save_run(run: Run) -> Path:
+    """Write `run.json`: the run, the versions it ran with and fingerprints of its data."""
+    path = Path(run.out) / RUN
+    path.parent.mkdir(parents=True, exist_ok=True)
+    record = {"run": config_to_dict(run), "versions": versions(), "data": fingerprints(run)}
+    part = path.with_suffix(".part")
+    part.write_text(json.dumps(record, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    os.replace(part, path)
+    return path
+
+
+def load_run(folder: str | Path) -> Run:
+    """The run saved in a folder. Raises ConfigError where the file holds what this version does not know."""
+    return config_from_dict(Run, _read(Path(folder) / RUN).get("run"), f"{Path(folder) / RUN}: run")
+
+
+# What may change when a run goes on: where and how it runs, not what it computes.
+FREE = {"out", "device", "workers", "save_every", "keep", "log_every", "tensorboard", "activation_checkpointing", "evaluations", "best"}  # fmt: skip
+
+
+def require_same(run: Run) -> None:
+    """Raise ConfigError unless the run in `run.out` may go on as `run`: same model, data, objectives and schedule."""
+    saved, record = load_run(run.out), _read(Path(run.out) / RUN)
+    changed = [
+        f"{f.name}: {getattr(saved, f.name)!r} before, {getattr(run, f.name)!r} now"
+        for f in fields(Run)
+        if f.name not in FREE and getattr(saved, f.name) != getattr(run, f.name)
+    ]
+    if changed:
+        raise ConfigError(
+            f"cannot resume {run.out} with another configuration ({'; '.join(changed)}). Give the same one, or another --out"
+        )
+    now = fingerprints(run)
+    for data, before in record.get("data", {}).items():
+        if data in now and now[data] != before:
+            raise ConfigError(f"cannot resume {run.out}: {data} has changed since the run began; give it another --out")
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise ConfigError(f"{path} cannot be read ({error}); is this the folder of a run?") from error
+
+
+def versions() -> dict[str, str]:
+    packages = {name: version(name) for name in ("torch", "numpy", "pillow", "safetensors", "tokenizers")}
+    return {"vlfuse": __version__, "python": platform.python_version(), **packages}
+
+
+def fingerprints(run: Run) -> dict[str, Any]:
+    """Size and SHA-256 of the first MiB of every data file of the run; generated data is its own description."""
+    specs = sorted({s.data for s in run.sources} | {e.data for e in run.evaluations})
+    return {spec: fingerprint(spec) for spec in specs if not spec.startswith("scenes:")}
+
+
+def fingerprint(spec: str) -> dict[str, dict[str, Any]]:
+    found = {}
+    for pattern in spec.partition("@")[0].split("+"):
+        for path in expand(pattern):
+            try:
+                with fsspec.open(path, "rb") as file:
+                    head = file.read(FINGERPRINT_BYTES)  # type: ignore[union-attr]
+                    size = file.seek(0, os.SEEK_END)  # type: ignore[union-attr]
+            except OSError as error:
+                raise DataError(f"{path} cannot be read ({error})") from error
+            found[path] = {"bytes": size, "sha256_head": hashlib.sha256(head).hexdigest()}
+    return found

@@ -1,0 +1,1 @@
+"""Metrics as pure functions of predictions and targets; they know no model."""
