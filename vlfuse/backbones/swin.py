@@ -27,6 +27,7 @@ class SwinConfig:
     patch: int = 4
     mlp_ratio: float = 4.0
     drop_path: float = 0.1  # rises linearly over the blocks from 0
+    position_grid: int = 0  # side of a learned table of absolute positions (Swin section 4.4, "abs. pos."); 0 for none, as published
     attend_padding: bool = False  # quirk of the published detection backbone: padding to windows is looked at
 
     def __post_init__(self):
@@ -157,6 +158,10 @@ class Swin(nn.Module):
         self.recompute = False  # activation checkpointing, set from outside
         rates = torch.linspace(0, config.drop_path, len(config.blocks), device="cpu").tolist()
         self.patch_embed = PatchEmbed(config.patch, config.embed_dim)
+        # Relative biases alone say where a token is only through the borders; a model from scratch learns "top left" far
+        # sooner from a table. Pre-trained backbones do without.
+        side = config.position_grid
+        self.position = nn.Parameter(torch.zeros(1, config.embed_dim, side, side)) if side else None
         self.stages = nn.ModuleList()
         for stage, (depth, heads) in enumerate(zip(config.depths, config.heads, strict=True)):
             width = config.width(stage)
@@ -168,6 +173,8 @@ class Swin(nn.Module):
             self.stages.append(Stage(blocks, PatchMerging(width) if stage < len(config.depths) - 1 else None))
         self.norm = nn.LayerNorm(config.width(len(config.depths) - 1), eps=1e-5)
         self.apply(init_truncated)
+        if self.position is not None:
+            nn.init.trunc_normal_(self.position, std=0.02)
         for module in self.modules():
             if isinstance(module, WindowAttention):
                 nn.init.trunc_normal_(module.bias_table, std=0.02)
@@ -175,6 +182,11 @@ class Swin(nn.Module):
     def embed(self, pixels: Tensor, sizes: Tensor) -> tuple[Tensor, Size, Tensor | None]:
         """pixels [B, 3, H, W], sizes [B, 2] -> tokens [B, I, C], grid, valid [B, I] or None when nothing is padded."""
         tokens, grid = self.patch_embed(pixels)
+        if self.position is not None:
+            table = self.position
+            if table.shape[-2:] != grid:
+                table = F.interpolate(table, size=grid, mode="bicubic", align_corners=False)
+            tokens = tokens + table.flatten(2).transpose(1, 2).to(tokens.dtype)
         if bool((sizes == sizes.new_tensor(pixels.shape[-2:])).all()):
             return tokens, grid, None
         extent = -(-sizes // self.config.patch)

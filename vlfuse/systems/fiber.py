@@ -4,6 +4,7 @@ Shapes: B images, N texts or pairs, I image tokens, T text tokens, C image width
 """
 
 from dataclasses import dataclass, field
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -12,7 +13,7 @@ from torch import Tensor, nn
 from vlfuse.backbones.swin import Swin, SwinConfig
 from vlfuse.backbones.text import TextConfig, TextEncoder
 from vlfuse.fusion.gated import GatedCrossAttention
-from vlfuse.layers.mlp import Pooler, init_normal
+from vlfuse.layers.mlp import Pooler, init_fan_in, init_normal
 from vlfuse.systems.base import Role, System
 from vlfuse.types import ConfigError, Fused, Images, ImageState, TextState, Tokens
 
@@ -25,7 +26,8 @@ class FiberConfig:
     text: TextConfig = field(default_factory=TextConfig)
     fuse_last: int = 6  # paper section 3.1: cross-attention in the last 6 blocks of each backbone
     width: int = 768  # of the shared space after fusion, and of the contrastive space
-    gate: float = 0.0  # start of every gate; 0 leaves pre-trained backbones unchanged, a nano model from scratch learns sooner with more
+    gate: float = 0.0  # start of every gate: 0 leaves pre-trained backbones unchanged, from scratch 1 learns sooner
+    init: Literal["published", "scratch"] = "published"  # "scratch" scales by fan-in: at small widths a std of 0.02 starves
 
     def __post_init__(self):
         most = min(len(self.swin.blocks), self.text.layers)
@@ -67,6 +69,10 @@ class Fiber(System):
         for name, module in self.named_children():
             if name not in ("image", "text"):
                 module.apply(init_normal)
+        if config.init == "scratch":
+            self.apply(init_fan_in)
+            if self.image.position is not None:
+                nn.init.normal_(self.image.position, std=0.3)
         self.pooled_width, self.text_width, self.embed_width = 2 * config.width, config.width, config.width
         self.vocab_size, self.max_tokens = text.vocab_size, text.max_tokens
 
