@@ -152,7 +152,7 @@ def load_folder(folder: str | os.PathLike) -> LoadedModel:
             raise CheckpointError(
                 f"{folder} has no {name}; a model is a folder with {WEIGHTS}, {CONFIG}, {TOKENIZER} and {CARD}"
             )
-    config = _read_config(folder / CONFIG)
+    config = read_config(folder)
     with torch.device("meta"):
         model = build_model(config)
     try:
@@ -170,9 +170,13 @@ def load_folder(folder: str | os.PathLike) -> LoadedModel:
     return LoadedModel(model.eval(), tokenizer, config.preprocessing, config)
 
 
-def _read_config(path: Path) -> ModelConfig:
+def read_config(folder: str | os.PathLike) -> ModelConfig:
+    """What a released model is, without its weights."""
+    path = Path(folder) / CONFIG
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise CheckpointError(f"{path} cannot be read ({error.strerror}); a model is a folder with that file") from error
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise CheckpointError(f"{path} is no JSON ({error}); fetch or write the model again") from error
     written = values.get("format") if isinstance(values, dict) else None
