@@ -62,3 +62,5 @@ def test_curves_are_read_from_logs(tmp_path):
     )
     curve = read_curve(log, "loss", name="training")
     assert (curve.name, curve.x, curve.y) == ("training", (1, 2), (3.0, 2.5))
+    log.write_text('{"step": 1, "loss": 3.0}\n{"step": 5, "scores": {"vqa/accuracy": 0.4}}\n')
+    assert read_curve(log, "vqa/accuracy").points(log=False) == [(5, 0.4)]

@@ -40,15 +40,19 @@ class Plot:
 
 
 def read_curve(log: Path, y: str, x: str = "step", name: str = "", dashed: bool = False) -> Curve:
-    """The values of key `y` over key `x` in a JSON-lines log. Of two records with one x, as after a resume, the later counts."""
+    """The values of key `y` ("mlm/loss", "vqa/accuracy") over key `x` in the log of a run. Of two records with one x the later counts.
+
+    y may be a key of a training step or of the scores of an evaluation.
+    """
     found: dict[float, float] = {}
     for line in log.read_text().splitlines():
         try:
             record = json.loads(line)
         except json.JSONDecodeError:
             continue  # the line a killed run did not finish
-        if isinstance(record.get(x), int | float) and isinstance(record.get(y), int | float):
-            found[record[x]] = record[y]
+        values = {**record, **record.get("scores", {})}
+        if isinstance(values.get(x), int | float) and isinstance(values.get(y), int | float):
+            found[values[x]] = values[y]
     return Curve(name or y, tuple(found), tuple(found.values()), dashed)
 
 
