@@ -10,6 +10,7 @@ from typing import Any
 from vlfuse.types import ConfigError
 
 LOG = "log.jsonl"
+HEADLINES = ("/accuracy", "/majority", "/consistency", "_r1")  # scores for the console; the log has all
 
 
 class Log:
@@ -56,7 +57,8 @@ class Log:
         self._since, self._since_step, self._samples = time.perf_counter(), step, 0
         if self.active and scores:
             self._write({"step": step, "scores": scores})
-            self.say(f"step {step}: " + "  ".join(f"{name} {value:.4g}" for name, value in scores.items()))
+            shown = {name: value for name, value in scores.items() if name.endswith(HEADLINES)} or scores
+            self.say(f"step {step}: " + "  ".join(f"{name} {value:.4g}" for name, value in shown.items()))
 
     def say(self, text: str) -> None:
         if self.active:

@@ -130,10 +130,12 @@ class Run:
 
     A fresh model is `system` with its configuration `config` and settings of heads (`heads`: name -> settings) and the
     `tokenizer`; or `init` names the folder of a released model to go on from, whose system, tokenizer, image size and
-    text length are kept unless given here; its heads stay where sources use them. Settings of a head are those of its class.
+    text length are kept unless given here; its heads stay where sources use them. Settings of a head are those of its class; without
+    `answers`, vqa takes them from its training data, those of at least `min_count` (1) questions.
     accumulate: passes per update. workers: processes that prepare data. save_every, keep: checkpoints, and how many of the
     last to keep. best: the score ("evaluation/metric") whose best checkpoint is kept and released.
-    strict: stop at the first unusable sample. compile, activation_checkpointing: speed and memory, not results.
+    strict: stop at the first unusable sample. blind: hide the pictures, in training and evaluation: what the text alone
+    gives away. compile, activation_checkpointing: speed and memory, not results.
     """
 
     recipe: str
@@ -162,6 +164,7 @@ class Run:
     compile: bool = False
     activation_checkpointing: bool = False
     strict: bool = False
+    blind: bool = False
 
     def __post_init__(self):
         _positive(self, "steps", "accumulate", "save_every", "keep", "log_every")

@@ -1,0 +1,244 @@
+"""From a run's configuration to what `train` needs: model, tokenizer, loaders and evaluators."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor, nn
+
+from vlfuse.checkpoints.config import unknown
+from vlfuse.checkpoints.folder import HEADS, ModelConfig, Preprocessing, build_model, load_folder
+from vlfuse.checkpoints.hub import resolve_model
+from vlfuse.data.answers import AnswerList
+from vlfuse.data.collate import ALL, Collate
+from vlfuse.data.loader import Loader
+from vlfuse.data.readers import Dataset, open_dataset
+from vlfuse.data.scenes import ANSWERS, SceneDataset
+from vlfuse.data.tokenizer import Tokenizer
+from vlfuse.data.transforms import EvalTransform, TrainTransform, Transform, Transformed
+from vlfuse.engine.distributed import World
+from vlfuse.engine.evaluate import EVALUATIONS
+from vlfuse.engine.run import Evaluation, Run, Source
+from vlfuse.engine.train import Evaluator
+from vlfuse.systems.base import Model
+from vlfuse.tasks.vqa import Vqa
+from vlfuse.types import CheckpointError, ConfigError
+
+FIELDS = ("captions", "questions", "statements")
+
+
+@dataclass(frozen=True)
+class Built:
+    model: Model
+    tokenizer: Tokenizer
+    preprocessing: Preprocessing
+    loaders: tuple[Loader, ...]
+    evaluators: tuple[Evaluator, ...]
+
+
+@dataclass
+class Blind:
+    """A transform that shows nothing: what a model reaches with it, it reaches without looking."""
+
+    size: int
+
+    def __call__(self, image: Image.Image, boxes: Tensor, rng: np.random.Generator) -> Transformed:
+        return torch.zeros(3, self.size, self.size), boxes, torch.zeros(len(boxes), dtype=torch.bool)
+
+
+def build(run: Run, world: World | None = None) -> Built:
+    """Everything `train(run, built.model, built.loaders, built.evaluators)` needs. Weights are seeded by `run.seed`."""
+    world = world or World()
+    datasets = {spec: open_dataset(spec) for spec in {s.data for s in run.sources} | {e.data for e in run.evaluations}}
+    model, tokenizer, preprocessing = build_start(run, datasets)
+    check_texts(run, model)
+    loaders = tuple(
+        source_loader(run, s, datasets[s.data], model, tokenizer, preprocessing, world) for s in run.sources
+    )
+    evaluators = tuple(evaluator_of(run, e, datasets[e.data], tokenizer, preprocessing, world) for e in run.evaluations)
+    return Built(model, tokenizer, preprocessing, loaders, evaluators)
+
+
+def build_start(run: Run, datasets: dict[str, Dataset]) -> tuple[Model, Tokenizer, Preprocessing]:
+    """The model a run starts from: fresh, or a released one with the heads of this run."""
+    names = sorted({head for source in run.sources for head in source.heads})
+    for head in names:
+        if head not in HEADS:
+            raise ConfigError(unknown(f"head '{head}'", head, HEADS))
+    for head in run.heads:
+        if head not in names:
+            raise ConfigError(
+                f"run.heads has settings for '{head}', which no source trains; sources train {', '.join(names)}"
+            )
+    torch.manual_seed(run.seed)
+    if run.init:
+        return build_on(run, names, datasets)
+    tokenizer = Tokenizer.load(run.tokenizer)
+    preprocessing = Preprocessing(size=run.image_size, max_text=run.max_text)
+    settings = {name: head_settings(run, name, datasets) for name in names}
+    model = build_model(ModelConfig(run.system, run.config, settings, preprocessing))
+    return model, tokenizer, preprocessing
+
+
+def build_on(run: Run, names: list[str], datasets: dict[str, Dataset]) -> tuple[Model, Tokenizer, Preprocessing]:
+    """A released model whose heads are exactly `names`: trained ones are kept, others are new."""
+    folder = resolve_model(run.init)
+    loaded = load_folder(folder)
+    if loaded.tokenizer is None:
+        raise CheckpointError(f"{folder} has no tokenizer.json; put the file of the model's tokenizer there")
+    given = loaded.preprocessing
+    preprocessing = replace(given, size=run.image_size or given.size, max_text=run.max_text or given.max_text)
+    settings = {name: head_settings(run, name, datasets) for name in names}
+    for name in names:
+        if name in loaded.config.heads and name not in run.heads and name != "vqa":
+            settings[name] = loaded.config.heads[name]
+    fresh = build_model(replace(loaded.config, heads=settings))
+    model = Model(loaded.model.system, {name: fresh.head(name) for name in names})
+    for name in names:
+        if name in loaded.model.heads:
+            carry(loaded.model.head(name), model.head(name))
+    return model, loaded.tokenizer, preprocessing
+
+
+@torch.no_grad()
+def carry(old: nn.Module, new: nn.Module) -> None:
+    """Copy what a trained head knows into a new one of its kind. Answers that both know keep their rows."""
+    if isinstance(old, Vqa) and isinstance(new, Vqa):
+        rows = [(new.answers.index(answer), i) for i, answer in enumerate(old.answers) if answer in new.answers]
+        state, wanted = old.state_dict(), new.state_dict()
+        last = f"classifier.{len(new.classifier) - 1}."
+        for name, tensor in wanted.items():
+            if not name.startswith(last):
+                tensor.copy_(state[name])
+            elif rows:
+                to, of = (torch.tensor(column) for column in zip(*rows, strict=True))
+                tensor[to] = state[name][of]
+    elif all(
+        tensor.shape == new.state_dict().get(name, tensor[None]).shape for name, tensor in old.state_dict().items()
+    ):
+        new.load_state_dict(old.state_dict())
+
+
+def head_settings(run: Run, head: str, datasets: dict[str, Dataset]) -> dict[str, Any]:
+    """Settings from the run; the answers of a question head come from its training data unless given."""
+    settings = dict(run.heads.get(head, {}))
+    if head == "vqa" and "answers" not in settings:
+        least = settings.pop("min_count", 1)
+        settings["answers"] = known_answers([datasets[s.data] for s in run.sources if "vqa" in s.heads], least)
+    return settings
+
+
+def known_answers(datasets: Iterable[Dataset], min_count: int) -> tuple[str, ...]:
+    """Answers that are the most frequent one of at least `min_count` questions, in order of appearance; of scenes, all
+    there can be."""
+    answers: dict[str, None] = {}
+    for dataset in datasets:
+        if isinstance(dataset, SceneDataset):
+            answers |= dict.fromkeys(ANSWERS)
+        else:
+            samples = (dataset[i] for i in range(len(dataset)))
+            answers |= dict.fromkeys(AnswerList.from_samples(samples, min_count).answers)
+    return tuple(answers)
+
+
+def check_texts(run: Run, model: Model) -> None:
+    """Every source gives exactly the kinds of text that its heads read."""
+    for source in run.sources:
+        read = {model.head(head).reads for head in source.heads}
+        for kind in FIELDS:
+            number = getattr(source, kind)
+            if number and kind not in read:
+                raise ConfigError(
+                    f"source {source.data}: {kind} is {number}, but none of its heads ({', '.join(source.heads)}) reads them"
+                )
+            if kind in read and number <= 0:
+                raise ConfigError(f"source {source.data}: its heads read {kind}; set how many each sample gives")
+
+
+def source_loader(
+    run: Run, source: Source, dataset: Dataset, model: Model, tokenizer: Tokenizer, given: Preprocessing, world: World
+) -> Loader:
+    if source.augment == "none":
+        transform: Transform = EvalTransform(given.size, given.mean, given.std)
+    else:
+        transform = TrainTransform(
+            given.size, source.augment == "randaugment", source.flip, mean=given.mean, std=given.std
+        )
+    answers = next((AnswerList(model.head(h).answers) for h in source.heads if h == "vqa"), None)  # type: ignore[arg-type]
+    labels = {tuple(model.head(h).labels) for h in source.heads if model.head(h).reads == "statements"}  # type: ignore[arg-type]
+    if len(labels) > 1:
+        raise ConfigError(
+            f"source {source.data}: heads with different labels {sorted(labels)}; give each a source of its own"
+        )
+    collate = Collate(
+        tokenizer,
+        Blind(given.size) if run.blind else transform,
+        given.max_text,
+        captions=source.captions,
+        questions=source.questions,
+        statements=source.statements,
+        answers=answers,
+        labels=next(iter(labels), ()),
+        mask_probability=source.mask_probability if "mlm" in source.heads else 0.0,
+        pad_to_max=run.compile,
+    )
+    return Loader(
+        dataset,
+        collate,
+        source.batch_size // run.accumulate,
+        seed=run.seed,
+        workers=run.workers,
+        rank=world.rank,
+        world_size=world.size,
+        strict=run.strict,
+    )
+
+
+def evaluator_of(
+    run: Run, wanted: Evaluation, dataset: Dataset, tokenizer: Tokenizer, given: Preprocessing, world: World
+) -> Evaluator:
+    if wanted.task not in EVALUATIONS:
+        raise ConfigError(unknown(f"evaluation '{wanted.task}'", wanted.task, EVALUATIONS))
+    task = EVALUATIONS[wanted.task]
+    loader = evaluation_loader(
+        task.reads,
+        dataset,
+        tokenizer,
+        given,
+        wanted.batch_size,
+        blind=run.blind,
+        strict=run.strict,
+        world=world if task.shared else World(),
+    )
+    return Evaluator(wanted.name or wanted.task, lambda model: task.scores(model, loader, world), wanted.every)
+
+
+def evaluation_loader(
+    reads: str,
+    dataset: Dataset,
+    tokenizer: Tokenizer,
+    given: Preprocessing,
+    batch_size: int,
+    blind: bool = False,
+    strict: bool = False,
+    world: World | None = None,
+    workers: int = 0,
+) -> Loader:
+    """The data set in order, with all texts of a kind, and nothing left to chance."""
+    world = world or World()
+    transform: Transform = Blind(given.size) if blind else EvalTransform(given.size, given.mean, given.std)
+    captions, questions, statements = (ALL if kind == reads else 0 for kind in FIELDS)
+    collate = Collate(tokenizer, transform, given.max_text, captions, questions, statements, mask_probability=0.0)
+    return Loader(
+        dataset,
+        collate,
+        max(world.size, batch_size // world.size * world.size),
+        shuffle=False,
+        workers=workers,
+        rank=world.rank,
+        world_size=world.size,
+        strict=strict,
+    )

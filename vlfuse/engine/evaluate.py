@@ -1,0 +1,143 @@
+"""Evaluation of tasks over a whole data set; with several processes the counts are exact, no sample is seen twice."""
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+import torch.distributed as dist
+
+from vlfuse.engine.distributed import World
+from vlfuse.engine.step import Loader
+from vlfuse.metrics.accuracy import accuracy, group_means, majority
+from vlfuse.metrics.nlvr2 import nlvr2_metrics
+from vlfuse.metrics.retrieval import retrieval_metrics
+from vlfuse.metrics.vqa import normalise, vqa_scores
+from vlfuse.systems.base import Model, texts_of
+from vlfuse.tasks.retrieval import encode_gallery, two_stage
+from vlfuse.types import Batch, TaskError
+
+CANDIDATES = 32  # of each query, re-ranked by fusion
+
+
+@dataclass(frozen=True)
+class Judged:
+    """One text of a data set and what the model made of it. record: the Question or Statement; sample: id of its sample."""
+
+    record: Any
+    sample: str
+    answer: str
+    score: float
+
+
+@dataclass(frozen=True)
+class Task:
+    """How a task is scored. reads: the texts it needs. shared: each process takes its part of the batches (else all of them)."""
+
+    reads: Literal["captions", "questions", "statements"]
+    scores: Callable[[Model, Loader, World], dict[str, float]]
+    shared: bool = True
+
+
+@torch.no_grad()
+def judge(model: Model, loader: Loader, world: World, head: str) -> list[Judged]:
+    """The model's answer to every text that `head` reads, from all processes."""
+    reads = model.head(head).reads
+    judged = []
+    for batch in loader.iterate():
+        texts = getattr(batch, reads)
+        if texts is not None:
+            answers = model.decode(batch.to(world.device), head)
+            rows = zip(texts.records, _samples(batch, reads), answers, strict=True)
+            judged += [Judged(record, sample, answer.text, answer.score) for record, sample, answer in rows]
+    return gathered(judged, world)
+
+
+def vqa(model: Model, loader: Loader, world: World) -> dict[str, float]:
+    """{"accuracy": VQA accuracy, "majority": accuracy of the most frequent answer, "count", "accuracy_<kind>"}.
+
+    Questions without answers are left out. Kinds are told where question ids end in ".<kind>", as those of scenes do.
+    """
+    judged = [row for row in judge(model, loader, world, "vqa") if row.record.answers]
+    _require(judged, "questions with answers")
+    scores = vqa_scores([row.answer for row in judged], [row.record.answers for row in judged])
+    constant = Counter(normalise(answer) for row in judged for answer in row.record.answers).most_common(1)[0][0]
+    always = vqa_scores([constant] * len(judged), [row.record.answers for row in judged])
+    found = {"accuracy": _mean(scores), "majority": _mean(always), "count": float(len(judged))}
+    kinds = [row.record.id.rpartition(".")[2] for row in judged]
+    if all(kind.isalpha() for kind in kinds):
+        found |= {f"accuracy_{kind}": mean for kind, mean in sorted(group_means(scores, kinds).items())}
+    return found
+
+
+def statements(head: str) -> Callable[[Model, Loader, World], dict[str, float]]:
+    def scores(model: Model, loader: Loader, world: World) -> dict[str, float]:
+        """{"accuracy", "majority", "count"}, and "consistency" where sample ids are NLVR2's. Unlabelled statements are left out."""
+        judged = [row for row in judge(model, loader, world, head) if row.record.label]
+        _require(judged, "statements with labels")
+        answers, labels = [row.answer for row in judged], [row.record.label for row in judged]
+        found = {"accuracy": accuracy(answers, labels), "majority": majority(labels), "count": float(len(judged))}
+        if all(row.sample.count("-") == 3 for row in judged):
+            found["consistency"] = nlvr2_metrics([row.sample for row in judged], answers, labels)["consistency"]
+        return found
+
+    return scores
+
+
+def retrieval(model: Model, loader: Loader, world: World) -> dict[str, float]:
+    """Recalls by contrastive similarity ("itc_tr_r1", ...) and, where the model can match, re-ranked ("two_stage_tr_r1", ...);
+    "chance_tr_r1" and "chance_ir_r1" are those of guessing.
+
+    Every process computes the whole: scoring pairs needs all states together.
+    """
+    gallery = encode_gallery(model, loader.iterate(), world.device)
+    owner, images = gallery.owner, len(gallery.image)
+    captions = torch.bincount(owner, minlength=images)
+    found = {f"itc_{name}": value for name, value in retrieval_metrics(gallery.similarity, owner).items()}
+    if "itm" in model.heads:
+        by_image, by_text = two_stage(model.system, model.head("itm"), gallery, CANDIDATES)  # type: ignore[arg-type]
+        scores = retrieval_metrics(by_image, owner, image_scores=by_text)
+        found |= {f"two_stage_{name}": value for name, value in scores.items()}
+    chance = float(captions[captions > 0].double().mean()) / len(owner)
+    return found | {
+        "chance_tr_r1": chance,
+        "chance_ir_r1": 1 / images,
+        "images": float(images),
+        "captions": float(len(owner)),
+    }
+
+
+EVALUATIONS: dict[str, Task] = {
+    "retrieval": Task("captions", retrieval, shared=False),
+    "vqa": Task("questions", vqa),
+    "nlvr2": Task("statements", statements("nlvr2")),
+    "nlvr": Task("statements", statements("nlvr")),
+    "entailment": Task("statements", statements("entailment")),
+}
+
+
+def gathered(rows: list[Judged], world: World) -> list[Judged]:
+    """The rows of all processes, on every process."""
+    if world.size == 1:
+        return rows
+    pieces: list[list[Judged] | None] = [None] * world.size
+    dist.all_gather_object(pieces, rows)
+    return [row for piece in pieces for row in piece or ()]
+
+
+def _samples(batch: Batch, reads: str) -> list[str]:
+    """The id of the sample behind every text row."""
+    owner = texts_of(batch, reads).owner
+    first = owner if owner.ndim == 1 else owner[:, 0]
+    per_sample = len(batch.images) // max(len(batch.samples), 1)
+    return [batch.samples[int(row) // per_sample].id for row in first]
+
+
+def _require(judged: Sequence[Judged], what: str) -> None:
+    if not judged:
+        raise TaskError(f"there is nothing to score: the data holds no {what}")
+
+
+def _mean(values: Sequence[float]) -> float:
+    return sum(values) / len(values)
