@@ -21,7 +21,7 @@ def partition(x: Tensor, window: Size, shift: Size) -> Tensor:
     """[B, h, w, C] -> [B, W, n, C]: zero-pad at the bottom and right, roll by -shift, cut row by row."""
     B, h, w, C = x.shape
     H, W = padded_size((h, w), window)
-    if (H, W) != (h, w):
+    if (h, w) != (H, W):
         x = F.pad(x, (0, 0, 0, W - w, 0, H - h))
     if shift != (0, 0):
         x = torch.roll(x, (-shift[0], -shift[1]), dims=(1, 2))
@@ -36,10 +36,11 @@ def merge(windows: Tensor, grid: Size, window: Size, shift: Size) -> Tensor:
     x = windows.view(B, H // window[0], W // window[1], window[0], window[1], C).transpose(2, 3).reshape(B, H, W, C)
     if shift != (0, 0):
         x = torch.roll(x, shift, dims=(1, 2))
-    return x[:, : grid[0], : grid[1]] if (H, W) != grid else x
+    return x[:, : grid[0], : grid[1]] if grid != (H, W) else x
 
 
 @lru_cache(maxsize=64)
+@torch.inference_mode(False)  # what is kept here must serve a later training step as well
 def relative_index(window: Size, table_window: int, device: torch.device) -> Tensor:
     """Row of a ((2 table_window - 1)^2)-row table for every pair of window positions: [n, n] int64.
 
@@ -53,6 +54,7 @@ def relative_index(window: Size, table_window: int, device: torch.device) -> Ten
 
 
 @lru_cache(maxsize=64)
+@torch.inference_mode(False)  # what is kept here must serve a later training step as well
 def region_mask(grid: Size, window: Size, shift: Size, device: torch.device, attend_padding: bool) -> Tensor | None:
     """[1, W, n, n] bool, True where a query may see a key; None when everything is visible.
 
@@ -60,7 +62,7 @@ def region_mask(grid: Size, window: Size, shift: Size, device: torch.device, att
     Zero-padding is a region of its own unless `attend_padding` (the reference's detection backbone looks at it).
     """
     H, W = padded_size(grid, window)
-    padded = (H, W) != grid and not attend_padding
+    padded = grid != (H, W) and not attend_padding
     if shift == (0, 0) and not padded:
         return None
     region = torch.zeros(1, H, W, 1, dtype=torch.int64)
