@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from vlfuse.data.scenes.dataset import SceneDataset
 
-BUCKETS = 2**15  # features are hashed; collisions are rare among a few thousand
+BUCKETS = 2**14  # features are hashed; collisions are rare among a few thousand
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from vlfuse.data.scenes.world import (
     Spec,
     Thing,
     View,
+    getter,
     is_held_out,
     pick,
     relation_holds,
@@ -97,12 +98,12 @@ def refer(view: View, rng: random.Random, index: int, without: int = -1, places:
     if choice < 0.6:
         for _ in range(4):
             spec = pick(rng, specs)
-            values = tuple([thing[k] for k in spec])
+            values = getter(spec)(thing)
             if len(view.groups(spec)[values]) == 1:
                 return "the " + name(rng, spec, values)
         return None
     spec = pick(rng, specs) if rng.random() < 0.6 else ()
-    values = tuple([thing[k] for k in spec])
+    values = getter(spec)(thing)
     rivals = view.groups(spec)[values]
     if choice < 0.85:
         place = thing.place
@@ -140,7 +141,7 @@ def _by_relation(view: View, rng: random.Random, index: int, other: int) -> str 
     """ "the circle to the left of the blue star", where just one circle is and none may be taken to be."""
     relation = pick(rng, tuple(RELATED))
     spec = pick(rng, ((SHAPE,), (COLOUR,), ()))
-    values = tuple([view.things[index][k] for k in spec])
+    values = getter(spec)(view.things[index])
     anchor = view.things[other]
     for k in view.groups(spec)[values]:
         if k != other and relation_holds(relation, view.things[k], anchor) is not (k == index):
@@ -154,7 +155,7 @@ def absent(view: View, rng: random.Random, spec: Spec) -> tuple[str, ...] | None
     groups = view.groups(spec)
     for _ in range(4):
         if len(spec) > 1 and rng.random() < 0.6:
-            values = tuple([pick(rng, view.things)[k] for k in spec])
+            values = tuple([pick(rng, view.things).value(k) for k in spec])
         else:
             values = tuple([pick(rng, ATTRIBUTES[k]) for k in spec])
         if values not in groups and (view.novel or not is_held_out(spec, values)):
@@ -215,7 +216,7 @@ def light_caption(view: View, rng: random.Random) -> list[Piece]:
     pieces: list[Piece] = [(pick(rng, OPENINGS), ())] if rng.random() < 0.3 else []
     for n, k in enumerate(indices):
         spec = pick(rng, SPECS)
-        words = name(rng, spec, tuple([view.things[k][i] for i in spec]))
+        words = name(rng, spec, getter(spec)(view.things[k]))
         pieces.append((a(words), (k,)))
         pieces.append((f" {AT[view.things[k].place]}", ()))
         if n < len(indices) - 1:
@@ -244,7 +245,7 @@ def _relation_caption(view: View, rng: random.Random) -> list[Piece] | None:
         spec = pick(
             rng, ((COLOUR, SHAPE), (SIZE, COLOUR, SHAPE), (PATTERN, COLOUR, SHAPE), (SIZE, PATTERN, COLOUR, SHAPE))
         )
-        words = a(name(rng, spec, tuple([thing[i] for i in spec])))
+        words = a(name(rng, spec, getter(spec)(thing)))
         if n == 0:
             pieces.append((words, (k,)))
             continue

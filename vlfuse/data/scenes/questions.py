@@ -25,6 +25,7 @@ from vlfuse.data.scenes.world import (
     SIZES,
     Spec,
     View,
+    getter,
     pick,
     relation_holds,
 )
@@ -116,7 +117,7 @@ def _existence_at_place(view: View, rng: random.Random, spec: Spec) -> Asked:
     """ "is there a circle at the top left?"; denied only where no circle could be said to be there."""
     things = view.things
     here, place = int(rng.random() * len(things)), pick(rng, things).place
-    values = tuple([things[here][k] for k in spec])
+    values = getter(spec)(things[here])
     group = view.groups(spec)[values]
     covered = [k for k in group if things[k].place in COVERS[place]]
     if rng.random() < 0.5:
@@ -167,7 +168,9 @@ def _query(attribute: int) -> Callable[[View, random.Random], Asked]:
     def ask(view: View, rng: random.Random) -> Asked:
         index = int(rng.random() * len(view.things))
         words = refer(view, rng, index, without=attribute)
-        return words and (pick(rng, QUERIES[attribute]).format(words), view.things[index][attribute])
+        if words is None:
+            return None
+        return (pick(rng, QUERIES[attribute]).format(words), view.things[index].value(attribute))
 
     return ask
 
@@ -193,7 +196,9 @@ WHERE = ("where is {}?", "where in the picture is {}?", "in which part of the im
 def place(view: View, rng: random.Random) -> Asked:
     index = int(rng.random() * len(view.things))
     words = refer(view, rng, index, places=False)
-    return words and (pick(rng, WHERE).format(words), view.things[index].place)
+    if words is None:
+        return None
+    return (pick(rng, WHERE).format(words), view.things[index].place)
 
 
 def relation(view: View, rng: random.Random) -> Asked:

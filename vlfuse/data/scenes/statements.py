@@ -168,8 +168,8 @@ def _attribute(view: View, rng: random.Random) -> Stated:
     index = int(rng.random() * len(view.things))
     attribute = pick(rng, (PATTERN, COLOUR, SHAPE))
     words = refer(view, rng, index, without=attribute)
-    true = view.things[index][attribute]
-    others = [t[attribute] for t in view.things if t[attribute] != true]
+    true = view.things[index].value(attribute)
+    others = [value for value in (t.value(attribute) for t in view.things) if value != true]
     if words is None or not others:
         return None
     label = rng.random() < 0.5

@@ -40,8 +40,8 @@ photo photograph man woman person people dog cat car ball table food water stree
 def build(samples: int = 1500) -> Tokenizer:
     """Train the tokenizer on `samples` generated samples of each kind and MORE_WORDS; the same each time."""
     words: Counter[str] = Counter()
-    for kind in ({}, {"paired": True}, {"entailment": True}):
-        dataset = SceneDataset(samples, statements=6, size=64, **kind)
+    for paired, entailment in ((False, False), (True, False), (False, True)):
+        dataset = SceneDataset(samples, statements=6, size=64, paired=paired, entailment=entailment)
         for i in range(samples):
             sample = dataset[i]
             texts = [*sample.captions, *(q.question for q in sample.questions), *(s.text for s in sample.statements)]

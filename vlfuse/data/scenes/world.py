@@ -6,7 +6,7 @@ Lengths and positions are fractions of the picture's side, so that one scene can
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cache
 from operator import itemgetter
 from typing import NamedTuple, TypeVar
@@ -59,6 +59,9 @@ class Thing(NamedTuple):
     width: float
     height: float
 
+    def value(self, attribute: int) -> str:
+        return self[attribute]  # type: ignore[return-value]  # the first four fields are words
+
     @property
     def place(self) -> str:
         return PLACES[3 * _third(self.y) + _third(self.x)]
@@ -89,11 +92,11 @@ def pick(rng: random.Random, items: Sequence[T]) -> T:
 
 
 @cache
-def getter(spec: Spec):
+def getter(spec: Spec) -> Callable[[Thing], tuple[str, ...]]:
     """The function from a thing to its values at `spec`, always a tuple."""
     if len(spec) == 1:
-        only = spec[0]
-        return lambda thing: (thing[only],)
+        only = itemgetter(spec[0])
+        return lambda thing: (only(thing),)
     return itemgetter(*spec) if spec else lambda thing: ()
 
 
