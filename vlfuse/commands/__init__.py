@@ -1,0 +1,1 @@
+"""The commands of `vlfuse`, one module each with a `main(arguments)`."""

@@ -1,0 +1,82 @@
+"""From a run to a released model: build, train, evaluate, save."""
+
+import json
+import shutil
+from pathlib import Path
+
+from vlfuse.checkpoints.folder import Preprocessing, save_folder
+from vlfuse.data.tokenizer import Tokenizer
+from vlfuse.engine.build import build
+from vlfuse.engine.distributed import barrier, start
+from vlfuse.engine.log import LOG
+from vlfuse.engine.run import RUN, Run
+from vlfuse.engine.train import METRICS, train
+from vlfuse.systems.base import Model
+
+MODEL = "model"  # of a run folder: the released model
+
+
+def execute(run: Run, resume: bool = False, command: str = "") -> Path:
+    """Train `run` (in every process that torchrun started) and write the model to `run.out/model`; returns that folder.
+
+    command: what made the run, for the model card.
+    """
+    world = start(run.device)
+    built = build(run, world)
+    train(run, built.model, built.loaders, built.evaluators, world, resume)
+    folder = Path(run.out) / MODEL
+    if world.main:
+        for loader in built.loaders:
+            if loader.problems:
+                print(f"{len(loader.problems)} unusable samples were replaced by others: {loader.problems.by_kind()}")
+        release(run, built.model, built.tokenizer, built.preprocessing, folder, command)
+    barrier(world)
+    return folder
+
+
+def release(
+    run: Run, model: Model, tokenizer: Tokenizer, preprocessing: Preprocessing, folder: Path, command: str = ""
+) -> None:
+    """Write the model with its card, its training log and the run that made it."""
+    scores = read_scores(run.out)
+    notes = {"recipe": run.recipe, "steps": run.steps, "seed": run.seed, "command": command, "scores": scores}
+    save_folder(folder, model, tokenizer, preprocessing, card=card(run, model, folder, scores, command), notes=notes)
+    for name in (LOG, RUN):
+        shutil.copyfile(Path(run.out) / name, folder / name)
+
+
+def read_scores(out: str | Path) -> dict[str, float]:
+    """The scores of a finished run: {"<evaluation>/<metric>": value}."""
+    return json.loads((Path(out) / METRICS).read_text(encoding="utf-8"))
+
+
+def card(run: Run, model: Model, folder: Path, scores: dict[str, float], command: str) -> str:
+    parameters = sum(p.numel() for p in model.parameters()) / 1e6
+    data = [f"* `{source.data}`: {', '.join(source.heads)}" for source in run.sources]
+    lines = [
+        f"# {Path(run.out).name if folder.name == MODEL else folder.name}",
+        "",
+        f"{type(model.system).__name__}, {parameters:.1f} M parameters, heads: {', '.join(model.heads)}.",
+        f"Trained by the recipe `{run.recipe}` for {run.steps} steps"
+        + (f", starting from `{run.init}`." if run.init else ", from random weights."),
+        "",
+        "Learnt from:",
+        "",
+        *data,
+        "",
+        *(["Made by", "", "```", command, "```", ""] if command else []),
+        *_table(scores),
+        "```python",
+        "import vlfuse",
+        f'model = vlfuse.load("{folder.as_posix()}")',
+        "```",
+        "",
+        "Pictures are stretched to a square; answers come from a closed list (`config.json`). "
+        "`log.jsonl` is the training log, `run.json` the whole configuration.",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _table(scores: dict[str, float]) -> list[str]:
+    rows = [f"| {name} | {value:.4g} |" for name, value in scores.items() if "/" in name]
+    return ["| held-out score | value |", "|---|---|", *rows, ""] if rows else []

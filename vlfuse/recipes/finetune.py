@@ -1,0 +1,152 @@
+"""Fine-tuning for a task: questions, statements about one picture or two, entailment, retrieval."""
+
+import math
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+from vlfuse.data.readers import open_dataset
+from vlfuse.engine.run import Optim, Run, Source
+from vlfuse.recipes.asked import Asked
+from vlfuse.recipes.pretrain import small_optim
+from vlfuse.recipes.scenes import scenes
+from vlfuse.recipes.sizes import size_of
+from vlfuse.types import ConfigError, DataError
+
+LOOKED_AT = 256  # samples that tell how many texts a sample has
+SCENES_STEPS = 2000  # generated scenes have no epochs
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How a task is fine-tuned: `texts` of each of `batch_size` samples make a batch; an epoch sees as many texts as there are."""
+
+    batch_size: int
+    texts: int
+    epochs: int
+    head_multiplier: float
+    image_size: int = 0  # 0: the model's own
+    max_text: int = 0
+    augment: Literal["none", "crop", "randaugment"] = "none"
+
+
+def published(batch_size: int, epochs: int, image_size: int, head_multiplier: float = 50.0) -> Plan:
+    return Plan(batch_size, 1, epochs, head_multiplier, image_size, max_text=50, augment="randaugment")
+
+
+# As published, but for the mirror: there half of the pictures are mirrored though texts name sides (`--sources.0.flip` does so).
+# Entailment and single statements have no published plan; that of pairs serves.
+PUBLISHED = {
+    "vqa": published(512, 10, image_size=576),
+    "nlvr2": published(256, 5, image_size=384),
+    "nlvr": published(256, 5, image_size=384),
+    "entailment": published(256, 5, image_size=384),
+    "itc": published(1024, 10, image_size=576, head_multiplier=5.0),
+    "itm": published(1024, 10, image_size=384, head_multiplier=5.0),
+}
+# For small models and little data. The picture stays whole, for generated questions ask about places.
+SMALL = {
+    "vqa": Plan(64, 6, 15, 1.0),
+    "nlvr2": Plan(32, 2, 15, 1.0),
+    "nlvr": Plan(64, 2, 15, 1.0),
+    "entailment": Plan(64, 2, 15, 1.0),
+    "itc": Plan(64, 1, 15, 1.0),
+    "itm": Plan(64, 1, 15, 1.0),
+}
+READS = {"vqa": "questions", "nlvr2": "statements", "nlvr": "statements", "entailment": "statements"}
+SCENES = {
+    "vqa": {"questions": 6, "fields": "questions"},
+    "nlvr2": {"paired": 1},
+    "nlvr": {"fields": "statements"},
+    "entailment": {"entailment": 1, "fields": "statements"},
+}
+
+
+def vqa(asked: Asked, answers: str = "", min_count: int = 1) -> Run:
+    """Answer questions about pictures.
+
+    Args:
+        answers: A text file with one answer a line; by default the answers of the training data.
+        min_count: Questions that must share an answer for it to enter the list (published for VQAv2: 9).
+    """
+    run = _finetune(asked, "vqa", "vqa", {"vqa": 1.0})
+    if answers:
+        return replace(run, heads={"vqa": {"answers": read_answers(answers)}})
+    return replace(run, heads={"vqa": {"min_count": min_count}}) if min_count > 1 else run
+
+
+def nlvr2(asked: Asked) -> Run:
+    """Judge statements about pairs of pictures: true or false."""
+    return _finetune(asked, "nlvr2", "nlvr2", {"nlvr2": 1.0})
+
+
+def nlvr(asked: Asked) -> Run:
+    """Judge statements about single pictures: true or false."""
+    return _finetune(asked, "nlvr", "nlvr", {"nlvr": 1.0})
+
+
+def entailment(asked: Asked) -> Run:
+    """Judge whether a picture entails a statement, contradicts it, or leaves it open."""
+    return _finetune(asked, "entailment", "entailment", {"entailment": 1.0})
+
+
+def retrieval(asked: Asked, by: Literal["itc", "itm", "both"] = "both") -> Run:
+    """Find pictures by captions and captions by pictures.
+
+    Args:
+        by: itc (contrastive), itm (fused, against random pictures, as published), or both (fused against hard negatives).
+    """
+    heads = {"itc": 1.0, "itm": 1.0} if by == "both" else {by: 1.0}
+    run = _finetune(asked, "retrieval", "itm" if by == "itm" else "itc", heads)
+    return replace(run, heads={"itm": {"negatives": "random"}}) if by == "itm" else run
+
+
+def read_answers(file: str) -> list[str]:
+    try:
+        lines = Path(file).read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(
+            f"the answers {file} cannot be read ({error}); give a text file with one answer a line"
+        ) from error
+    return [line.strip() for line in lines if line.strip()]
+
+
+def _finetune(asked: Asked, task: str, plan_name: str, heads: dict[str, float]) -> Run:
+    small = asked.size_name != "base"
+    plan, size = (SMALL if small else PUBLISHED)[plan_name], size_of(asked.size_name)
+    data = asked.data
+    if not data and asked.size_name != "nano":
+        raise ConfigError(f"size {asked.size_name} has no data of its own; name some with --data")
+    data = data or scenes(size=size.image_size, **SCENES.get(task, {"captions": 1, "fields": "captions"}))
+    reads = READS.get(task, "captions")
+    source = Source(
+        data,
+        heads,
+        plan.batch_size,
+        captions=plan.texts if reads == "captions" else 0,
+        questions=plan.texts if reads == "questions" else 0,
+        statements=plan.texts if reads == "statements" else 0,
+        augment=plan.augment,
+    )
+    optim = Optim(size.finetune_lr, head_multiplier=plan.head_multiplier)
+    return Run(
+        recipe=task,
+        out=asked.folder(task),
+        steps=asked.steps or _steps(data, reads, plan),
+        sources=(source,),
+        optim=small_optim(size.finetune_lr) if small else optim,
+        evaluations=asked.evaluations(task),
+        **asked.model(plan.image_size, plan.max_text),
+    )
+
+
+def _steps(data: str, reads: str, plan: Plan) -> int:
+    """Updates of the plan's epochs; texts are counted in the first samples and taken for typical."""
+    if data.startswith("scenes:"):
+        return SCENES_STEPS
+    dataset = open_dataset(data)
+    found = [len(getattr(dataset[i], reads)) for i in range(min(LOOKED_AT, len(dataset)))]
+    texts = sum(found) / len(found) * len(dataset)
+    if not texts:
+        raise DataError(f"the first {len(found)} samples of {data} have no {reads}; this task learns from them")
+    return max(1, math.ceil(texts * plan.epochs / (plan.batch_size * min(plan.texts, max(found)))))
