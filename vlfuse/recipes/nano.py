@@ -9,7 +9,7 @@ from vlfuse.recipes.sizes import size_of
 HELD_OUT = 500  # scenes of each evaluation
 
 
-def fiber_nano(out: str = "runs/fiber-nano", steps: int = 12_000, init: str = "") -> Run:
+def fiber_nano(out: str = "runs/fiber-nano", steps: int = 3500, init: str = "") -> Run:
     """Train the shipped model `fiber-nano` on generated scenes: captions, questions, pairs and entailment at once.
 
     Args:
@@ -24,21 +24,22 @@ def fiber_nano(out: str = "runs/fiber-nano", steps: int = 12_000, init: str = ""
         out=out,
         steps=steps,
         sources=(
+            # Dense captions teach to see, questions to reason: both every time, on one image trunk. The rest takes turns.
             Source(
-                scenes(size=px, captions=1, questions=6, fields="captions+questions"),
+                scenes(size=px, captions=1, questions=4, fields="captions+questions"),
                 {"mlm": 1.0, "vqa": 1.0},
-                batch_size=64,
+                batch_size=32,
                 captions=1,
-                questions=6,
+                questions=4,
                 mask_probability=SMALL_MASK,
             ),
-            Source(scenes(size=px, seed=1, captions=2, fields="captions"), {"itc": 1.0, "itm": 1.0}, 64, captions=1, every=2),
-            Source(scenes(size=px, seed=2, paired=1), {"nlvr2": 1.0}, 32, statements=2, every=2),
-            Source(scenes(size=px, seed=3, fields="statements"), {"nlvr": 1.0}, 32, statements=2, every=4),
-            Source(scenes(size=px, seed=4, entailment=1, fields="statements"), {"entailment": 1.0}, 32, statements=2, every=4),
+            Source(scenes(size=px, seed=1, captions=2, fields="captions"), {"itc": 1.0, "itm": 1.0}, 32, captions=1, every=4),
+            Source(scenes(size=px, seed=2, paired=1), {"nlvr2": 1.0}, 16, statements=2, every=2),
+            Source(scenes(size=px, seed=3, fields="statements"), {"nlvr": 1.0}, 16, statements=2, every=4),
+            Source(scenes(size=px, seed=4, entailment=1, fields="statements"), {"entailment": 1.0}, 16, statements=2, every=4),
         ),
         optim=small_optim(size.pretrain_lr),
-        evaluations=held_out(px, every=2000),
+        evaluations=held_out(px, every=500),
         save_every=250,
         log_every=25,
         **({"init": init} if init else fresh(size)),
@@ -52,5 +53,5 @@ def held_out(px: int, every: int = 0, split: str = "test", number: int = HELD_OU
         Evaluation("nlvr2", scenes(number, size=px, split=split, paired=1), every),
         Evaluation("nlvr", scenes(number, size=px, split=split, fields="statements"), every),
         Evaluation("entailment", scenes(number, size=px, split=split, entailment=1, fields="statements"), every),
-        Evaluation("retrieval", scenes(number, size=px, split=split, captions=1, fields="captions"), every),
+        Evaluation("retrieval", scenes(number, size=px, split=split, captions=1, fields="captions")),
     )

@@ -3,7 +3,6 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from math import log
-from pathlib import Path
 
 from vlfuse.backbones.swin import SwinConfig
 from vlfuse.backbones.text import TextConfig
@@ -32,9 +31,11 @@ def nano() -> Size:
     text = TextConfig(
         Tokenizer.load("scenes").vocab_size, width=128, layers=5, heads=4, intermediate=512, positions=130, dropout=0.0
     )
-    swin = SwinConfig(embed_dim=64, depths=(2, 4), heads=(2, 4), window=8, patch=4, drop_path=0.0)
-    config = FiberConfig(swin, text, fuse_last=3, width=128, gate=1.0)
-    return Size(config, "scenes", image_size=64, max_text=64, pretrain_lr=1e-3, finetune_lr=5e-4)
+    swin = SwinConfig(
+        embed_dim=48, depths=(1, 4, 1), heads=(3, 3, 6), window=8, patch=4, drop_path=0.0, position_grid=16
+    )
+    config = FiberConfig(swin, text, fuse_last=3, width=128, gate=1.0, init="scratch")
+    return Size(config, "scenes", image_size=64, max_text=64, pretrain_lr=1.5e-3, finetune_lr=5e-4)
 
 
 def tiny() -> Size:
