@@ -169,7 +169,7 @@ def test_wrong_widths_are_refused():
         replace(config.swin, heads=(4, 8, 7, 32))
     with pytest.raises(ConfigError, match="same stages"):
         replace(config.swin, depths=(2, 2))
-    with pytest.raises(ConfigError, match="text.heads 5"):
+    with pytest.raises(ConfigError, match=r"text\.heads 5"):
         replace(config.text, heads=5)
 
 
