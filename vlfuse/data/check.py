@@ -14,7 +14,7 @@ from vlfuse.data.images import load_oriented, upright_box
 from vlfuse.data.problems import SampleError
 from vlfuse.data.readers import Dataset
 from vlfuse.data.tokenizer import Tokenizer
-from vlfuse.types import Box, Sample
+from vlfuse.types import Box, ImageSource, Sample
 
 
 @dataclass
@@ -70,7 +70,7 @@ def _texts(sample: Sample) -> Iterator[str]:
 
 
 def _boxes(sample: Sample) -> Iterator[tuple[Box, str]]:
-    yield from ((region.box, " ".join([*region.attributes, region.label])) for region in sample.regions)
+    yield from ((region.box, " ".join([region.label, *region.attributes])) for region in sample.regions)
     yield from ((expression.box, expression.text) for expression in sample.expressions)
     for phrase in sample.phrases:
         words = sample.captions[phrase.caption][slice(*phrase.span)]
@@ -132,7 +132,7 @@ def stats(dataset: Dataset) -> Stats:
 
 
 PANEL, PICTURE, MARGIN, LINE = 320, 240, 8, 15  # pixels: width of a panel, height of its picture, gap, height of a line
-LINES = 9  # of text below a picture
+LINES = 12  # of text below a picture, at most
 COLOURS = ("#d62728", "#1f77b4", "#2ca02c", "#9467bd", "#ff7f0e", "#17becf", "#e377c2", "#8c564b")
 
 
@@ -144,43 +144,53 @@ def draw(dataset: Dataset, number: int = 12, seed: int | None = 0, columns: int 
     number = min(number, len(dataset))
     chosen = range(number) if seed is None else np.random.default_rng(seed).permutation(len(dataset))[:number]
     panels = [_panel(dataset, int(index)) for index in chosen]
-    rows = -(-number // columns)
-    width, height = panels[0].size
-    sheet = Image.new("RGB", (columns * (width + MARGIN) + MARGIN, rows * (height + MARGIN) + MARGIN), "white")
-    for place, panel in enumerate(panels):
-        row, column = divmod(place, columns)
-        sheet.paste(panel, (MARGIN + column * (width + MARGIN), MARGIN + row * (height + MARGIN)))
+    rows = [panels[start : start + columns] for start in range(0, number, columns)]
+    heights = [max(panel.height for panel in row) for row in rows]
+    width, height = columns * (PANEL + MARGIN) + MARGIN, sum(heights) + MARGIN * (len(rows) + 1)
+    sheet, y = Image.new("RGB", (width, height), "white"), MARGIN
+    for row, tallest in zip(rows, heights, strict=True):
+        for column, panel in enumerate(row):
+            sheet.paste(panel, (MARGIN + column * (PANEL + MARGIN), y))
+        y += tallest + MARGIN
     return sheet
 
 
 def _panel(dataset: Dataset, index: int) -> Image.Image:
-    panel = Image.new("RGB", (PANEL, PICTURE + LINES * LINE + MARGIN), "#f4f4f4")
-    pen, font = ImageDraw.Draw(panel), ImageFont.load_default(11)
+    pictures: list[Image.Image] = []
     try:
         sample = dataset[index]
         share = PANEL // len(sample.images)
         for number, source in enumerate(sample.images):
-            with_boxes = sample if number == 0 else None
-            panel.paste(_thumbnail(source, sample.origin, with_boxes, share), (number * share, 0))
+            pictures.append(_thumbnail(source, sample.origin, sample if number == 0 else None, share))
         lines = _lines(sample)
     except SampleError as error:
         lines = [f"UNUSABLE ({error.kind}): {error}"]
-    wrapped = [piece for line in lines for piece in textwrap.wrap(line, 54)[:3]]
-    pen.multiline_text((4, PICTURE + 4), "\n".join(wrapped[:LINES]), fill="black", font=font, spacing=2)
+    wrapped = [piece for line in lines for piece in textwrap.wrap(line, 54)[:3]][:LINES]
+    top = max((picture.height for picture in pictures), default=0)
+    panel = Image.new("RGB", (PANEL, top + len(wrapped) * LINE + MARGIN), "#f4f4f4")
+    for number, picture in enumerate(pictures):
+        panel.paste(picture, (number * PANEL // len(pictures), 0))
+    pen, font = ImageDraw.Draw(panel), ImageFont.load_default(11)
+    for number, line in enumerate(wrapped):
+        pen.text((4, top + 2 + number * LINE), line, fill="black", font=font)
     return panel
 
 
-def _thumbnail(source, origin: str, sample: Sample | None, width: int) -> Image.Image:
+def _thumbnail(source: ImageSource, origin: str, sample: Sample | None, width: int) -> Image.Image:
     picture, orientation = load_oriented(source, origin)
     stored = _stored(picture, orientation)
     scale = min(width / picture.width, PICTURE / picture.height)
     small = picture.resize((max(1, round(picture.width * scale)), max(1, round(picture.height * scale))))
     pen, font = ImageDraw.Draw(small), ImageFont.load_default(10)
-    for number, (box, text) in enumerate(_boxes(sample) if sample else ()):
+    labels: dict[Box, str] = {}
+    for box, text in _boxes(sample) if sample else ():
+        labels.setdefault(box, text)  # a region's own name comes before the phrases that speak of it
+    for number, (box, text) in enumerate(labels.items()):
         x0, y0, x1, y1 = (value * scale for value in upright_box(box, orientation, stored))
         colour = COLOURS[number % len(COLOURS)]
         pen.rectangle((x0, y0, max(x0, x1 - 1), max(y0, y1 - 1)), outline=colour)
-        pen.text((x0 + 2, y0 + 1), text[:24], fill=colour, font=font, stroke_width=1, stroke_fill="white")
+        fitting = text[: max(8, int((x1 - x0) / 6))]
+        pen.text((x0 + 2, y0 + 1), fitting, fill=colour, font=font, stroke_width=1, stroke_fill="white")
     return small
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import fsspec
 
-from vlfuse.types import Box, ConfigError, DataError, Region, Sample
+from vlfuse.types import Box, DataError, Region, Sample
 
 
 class CocoDataset:
@@ -88,7 +88,8 @@ def corners(bbox: Sequence[float], picture: dict[str, Any]) -> Box | None:
     x, y, width, height = (float(number) for number in bbox)
     right, bottom = float(picture.get("width", math.inf)), float(picture.get("height", math.inf))
     x0, y0, x1, y1 = max(x, 0.0), max(y, 0.0), min(x + width, right), min(y + height, bottom)
-    return (x0, y0, x1, y1) if x1 > x0 and y1 > y0 else None
+    # Three decimals: finer than any annotation, and free of the tails that adding leaves.
+    return (round(x0, 3), round(y0, 3), round(x1, 3), round(y1, 3)) if x1 > x0 and y1 > y0 else None
 
 
 def _attributes(annotation: dict[str, Any]) -> tuple[str, ...]:
@@ -112,7 +113,6 @@ def _image_folder(file: str) -> str:
     tried = [posixpath.join(folder, "images"), posixpath.join(posixpath.dirname(folder), "images")]
     for candidate in tried:
         if system.isdir(candidate):
-            return system.unstrip_protocol(candidate) if "://" in file else candidate
-    if "://" not in file and not folder:
-        raise ConfigError(f"no folder of pictures found beside {file}; name it: {file}@IMAGE_FOLDER")
-    return posixpath.dirname(file)
+            folder = candidate
+            break
+    return system.unstrip_protocol(folder) if "://" in file else folder

@@ -66,7 +66,9 @@ def _open(source: str | bytes, name: str, origin: str) -> Image.Image:
         raise SampleError("oversized image", origin, f"{name} is too large ({error}); {_LIMIT}") from error
     except Exception as error:  # as above: a header, too, can be broken in any way
         raise SampleError(
-            "broken image", origin, f"{name} is not a picture Pillow can read ({error}); check the path or convert it"
+            "broken image",
+            origin,
+            f"{name} is not a picture Pillow can read; check the path, or convert it to PNG or JPEG",
         ) from error
 
 

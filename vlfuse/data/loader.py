@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import os
+import weakref
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
 from torch.utils.data import DataLoader
 
-from vlfuse.data.collate import Collate
+from vlfuse.data.collate import Collate, Prepared
 from vlfuse.data.problems import Problems, SampleError
 from vlfuse.data.readers import Dataset
 from vlfuse.types import Batch, ConfigError, VlfuseError
@@ -38,48 +39,76 @@ class Made:
     error: VlfuseError | None = None
 
 
-class Maker(Protocol):
-    def make(self, epoch: int, indices: np.ndarray) -> Made: ...
+@dataclass(frozen=True)
+class Maker:
+    """Reads and collates the samples of one batch: the part of a loader that lives in the workers."""
+
+    dataset: Dataset
+    collate: Collate
+    seed: int
+    replace: bool  # an unusable sample by the next one; else it is left out
+    strict: bool  # raise instead
+
+    def make(self, epoch: int, indices: np.ndarray) -> Made:
+        problems: list[SampleError] = []
+        prepared = [self._prepare(epoch, int(index), problems) for index in indices]
+        kept = [p for p in prepared if p is not None]
+        return Made(self.collate.join(kept) if kept else None, tuple(problems))
+
+    def _prepare(self, epoch: int, index: int, problems: list[SampleError]) -> Prepared | None:
+        for attempt in range(MOST_REPLACED):
+            at = (index + attempt) % len(self.dataset)
+            rng = np.random.default_rng([self.seed, epoch, at])
+            try:
+                return self.collate.prepare(self.dataset[at], rng)
+            except SampleError as error:
+                if self.strict or attempt == MOST_REPLACED - 1:
+                    raise
+                problems.append(error)
+                if not self.replace:
+                    break
+        return None
+
+
+class _Makers:
+    """The map from jobs to batches that worker processes hold."""
+
+    def __init__(self, makers: Sequence[Maker]):
+        self.makers = makers
+
+    def __getitem__(self, job: Job) -> Made:
+        """An error travels back as a value: raised in a worker, it would arrive as a formatted traceback."""
+        try:
+            return self.makers[job.maker].make(job.epoch, job.indices)
+        except VlfuseError as error:
+            return Made(None, error=error)
 
 
 class Pool:
     """Makes batches in order: in this process (0 workers) or in worker processes that stay from one epoch to the next."""
 
     def __init__(self, makers: Sequence[Maker], workers: int):
-        self.makers = makers
-        self.workers = workers
-        self._jobs: list[Job] = []
-        self._loader: DataLoader | None = None
-
-    def __getitem__(self, job: Job) -> Made:
-        """Runs in the worker. An error travels back as a value: raised here, it would arrive as a formatted traceback."""
-        try:
-            return self.makers[job.maker].make(job.epoch, job.indices)
-        except VlfuseError as error:
-            return Made(None, error=error)
-
-    def __iter__(self) -> Iterator[Job]:
-        return iter(self._jobs)
+        self._makers = _Makers(makers)
+        self._jobs: list[Job] = []  # of the run under way; the workers' sampler is this very list
+        self._workers: list[DataLoader] = [self._start(workers)] if workers else []
+        # Held alive from outside until this pool is gone: were the loader collected in a cycle (such as any traceback makes),
+        # its queues would close before it could tell the workers to stop, and each would be waited for in vain.
+        weakref.finalize(self, self._workers.clear)
 
     def run(self, jobs: Sequence[Job]) -> Iterator[Made]:
-        """What becomes of each job, in order. A second run ends the first."""
-        if not self.workers:
-            yield from (self[job] for job in jobs)
-            return
-        self._jobs = list(jobs)
-        if self._loader is None:
-            self._loader = self._start()
-        yield from self._loader
+        """What becomes of each job, in order. A new run ends the one before."""
+        self._jobs[:] = jobs
+        yield from self._workers[0] if self._workers else (self._makers[job] for job in jobs)
 
-    def _start(self) -> DataLoader:
-        os.environ.setdefault(
-            "TOKENIZERS_PARALLELISM", "false"
-        )  # workers are the parallelism; also silences its fork warning
+    def _start(self, workers: int) -> DataLoader:
+        """The processes themselves begin with the first run."""
+        # Workers are the parallelism; this also silences the tokenizers' warning about forks.
+        os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
         return DataLoader(
-            self,  # type: ignore[arg-type]  # a map from jobs to batches
+            self._makers,  # type: ignore[arg-type]  # a map, though not from numbers
             batch_size=None,
-            sampler=self,
-            num_workers=self.workers,
+            sampler=self._jobs,  # type: ignore[arg-type]
+            num_workers=workers,
             collate_fn=_unchanged,
             persistent_workers=True,
             multiprocessing_context="fork" if hasattr(os, "fork") else None,  # forked workers share a cache of pictures
@@ -116,18 +145,12 @@ class Loader:
         strict: bool = False,
         drop_last: bool | None = None,
     ):
-        self.dataset, self.collate, self.batch_size, self.seed, self.shuffle = (
-            dataset,
-            collate,
-            batch_size,
-            seed,
-            shuffle,
-        )
-        self.rank, self.world_size, self.strict = rank, world_size, strict
+        self.dataset, self.batch_size, self.seed, self.shuffle = dataset, batch_size, seed, shuffle
+        self.rank, self.world_size, self.workers = rank, world_size, workers
         self.drop_last = shuffle if drop_last is None else drop_last
         self.problems = Problems()
-        self.workers = workers
-        self._pool = Pool([self], workers)
+        self.maker = Maker(dataset, collate, seed, replace=shuffle, strict=strict)
+        self._pool = Pool([self.maker], workers)
         if batch_size < 1 or batch_size % world_size:
             raise ConfigError(
                 f"batch_size {batch_size} cannot be shared by {world_size} processes; use a multiple of {world_size}"
@@ -159,13 +182,6 @@ class Loader:
             whole = np.arange(start, min(start + self.batch_size, len(self.dataset)))
         return np.array_split(whole, self.world_size)[self.rank]
 
-    def make(self, epoch: int, indices: np.ndarray) -> Made:
-        """Read and collate the samples; runs in a worker."""
-        problems: list[SampleError] = []
-        prepared = [self._prepare(epoch, int(index), problems) for index in indices]
-        kept = [p for p in prepared if p is not None]
-        return Made(self.collate.join(kept) if kept else None, tuple(problems))
-
     def receive(self, made: Made) -> Batch | None:
         """Count what a worker left out, and raise what stopped it; runs in the main process."""
         for problem in made.problems:
@@ -173,20 +189,6 @@ class Loader:
         if made.error is not None:
             raise made.error
         return made.batch
-
-    def _prepare(self, epoch: int, index: int, problems: list[SampleError]):
-        for attempt in range(MOST_REPLACED):
-            at = (index + attempt) % len(self.dataset)
-            rng = np.random.default_rng([self.seed, epoch, at])
-            try:
-                return self.collate.prepare(self.dataset[at], rng)
-            except SampleError as error:
-                if self.strict or attempt == MOST_REPLACED - 1:
-                    raise
-                problems.append(error)
-                if not self.shuffle:
-                    return None
-        return None
 
 
 @lru_cache(maxsize=4)

@@ -27,7 +27,7 @@ class Mixture:
         self.problems = Problems()
         for loader in self.loaders:
             loader.problems = self.problems
-        self._pool = Pool(self.loaders, max(loader.workers for loader in loaders))
+        self._pool = Pool([loader.maker for loader in loaders], max(loader.workers for loader in loaders))
 
     def __len__(self) -> int:
         return self.steps

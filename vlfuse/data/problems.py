@@ -32,7 +32,7 @@ class Problems:
         self.met: Counter[tuple[str, str]] = Counter()
 
     def add(self, error: SampleError) -> None:
-        key = (error.origin, error.message)
+        key = (error.origin or error.message, error.kind)
         if key not in self.seen:
             self.seen[key] = error
             log.warning("unusable sample left out (%s): %s", error.kind, error)

@@ -29,7 +29,8 @@ class Transform(Protocol):
     a box is left in view (its row is then meaningless).
     """
 
-    size: int
+    @property
+    def size(self) -> int: ...
 
     def __call__(self, image: Image.Image, boxes: Tensor, rng: np.random.Generator) -> Transformed: ...
 
