@@ -97,7 +97,12 @@ def measure(way: str, size: str, batch: int, repeats: int, out: Path) -> None:
         if p.grad is not None:
             probe = torch.cos(torch.arange(p.numel(), dtype=torch.float32)).view_as(p)
             sketch[name] = [p.grad.norm().item(), (p.grad * probe).sum().item()]
-    result = {"seconds": min(seconds), "gib": peak, "losses": {k: v.item() for k, v in losses.items()}, "sketch": sketch}
+    result = {
+        "seconds": min(seconds),
+        "gib": peak,
+        "losses": {k: v.item() for k, v in losses.items()},
+        "sketch": sketch,
+    }
     out.write_text(json.dumps(result))
 
 
@@ -129,7 +134,9 @@ def main() -> None:
     for way, r in results.items():
         losses = "  ".join(f"{k} {v:.5f}" for k, v in r["losses"].items())
         print(f"  {way:7s} {r['seconds']:7.2f} s   {r['gib']:6.2f} GiB peak   {losses}")
-    print(f"  shared trunk: {old['seconds'] / new['seconds']:.2f} x as fast, {100 * new['gib'] / old['gib']:.0f} % of the memory")
+    print(
+        f"  shared trunk: {old['seconds'] / new['seconds']:.2f} x as fast, {100 * new['gib'] / old['gib']:.0f} % of the memory"
+    )
     print(f"  largest relative difference of a gradient: {worst:.1e}")
 
 

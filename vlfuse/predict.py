@@ -55,7 +55,7 @@ class Predictor:
         self, images: ImageSource | Sequence[ImageSource], statement: str | Sequence[str]
     ) -> Answer | list[Answer]:
         """Is the statement true of this picture (head `nlvr`) or of this pair of pictures (head `nlvr2`)? "true" or "false"."""
-        pictures = list(images) if _is_list(images) else [images]
+        pictures: list[ImageSource] = _as_list(images)
         if len(pictures) not in (1, 2):
             raise TaskError(f"reason reads one picture or a pair, not {len(pictures)}")
         statements = [statement] if isinstance(statement, str) else list(statement)

@@ -27,7 +27,9 @@ class SwinConfig:
     patch: int = 4
     mlp_ratio: float = 4.0
     drop_path: float = 0.1  # rises linearly over the blocks from 0
-    position_grid: int = 0  # side of a learned table of absolute positions (Swin section 4.4, "abs. pos."); 0 for none, as published
+    position_grid: int = (
+        0  # side of a learned table of absolute positions (Swin section 4.4, "abs. pos."); 0 for none, as published
+    )
     attend_padding: bool = False  # quirk of the published detection backbone: padding to windows is looked at
 
     def __post_init__(self):
@@ -88,7 +90,9 @@ class WindowAttention(nn.Module):
 
 
 class SwinBlock(nn.Module):
-    def __init__(self, width: int, heads: int, window: int, mlp_ratio: float, drop_path: float, cross: nn.Module | None):
+    def __init__(
+        self, width: int, heads: int, window: int, mlp_ratio: float, drop_path: float, cross: nn.Module | None
+    ):
         super().__init__()
         self.norm1 = nn.LayerNorm(width, eps=1e-5)
         self.attention = WindowAttention(width, heads, window)
@@ -167,7 +171,9 @@ class Swin(nn.Module):
             width = config.width(stage)
             first = sum(config.depths[:stage])
             blocks = [
-                SwinBlock(width, heads, config.window, config.mlp_ratio, rates[first + i], (cross or {}).get((stage, i)))
+                SwinBlock(
+                    width, heads, config.window, config.mlp_ratio, rates[first + i], (cross or {}).get((stage, i))
+                )
                 for i in range(depth)
             ]
             self.stages.append(Stage(blocks, PatchMerging(width) if stage < len(config.depths) - 1 else None))
@@ -197,7 +203,7 @@ class Swin(nn.Module):
     def block(self, number: int, x: Tensor, grid: Size, valid: Tensor | None, *text: Tensor) -> Tensor:
         """Run block `number` (counted over all stages); text = (states [B, T, D], mask [B, T]) or nothing."""
         stage, index = self.config.blocks[number]
-        block = self.stages[stage].blocks[index]  # type: ignore[index]
+        block: nn.Module = self.stages[stage].blocks[index]  # type: ignore[index,assignment]
         layout = self.layout(grid, valid, shifted=index % 2 == 1)
         if self.recompute and self.training:
             return checkpoint(block, x, layout, *text, use_reentrant=False)  # type: ignore[return-value]
@@ -206,7 +212,7 @@ class Swin(nn.Module):
     def after(self, number: int, x: Tensor, grid: Size, valid: Tensor | None) -> tuple[Tensor, Size, Tensor | None]:
         """What follows block `number`: patch merging where a stage ends, else nothing."""
         stage, index = self.config.blocks[number]
-        merging = self.stages[stage].merge
+        merging: nn.Module | None = self.stages[stage].merge  # type: ignore[assignment]
         if merging is None or index < self.config.depths[stage] - 1:
             return x, grid, valid
         if valid is not None:  # a merged token is real when any of its four was; what is not real counts as zero

@@ -176,7 +176,9 @@ def read_config(folder: str | os.PathLike) -> ModelConfig:
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise CheckpointError(f"{path} cannot be read ({error.strerror}); a model is a folder with that file") from error
+        raise CheckpointError(
+            f"{path} cannot be read ({error.strerror}); a model is a folder with that file"
+        ) from error
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise CheckpointError(f"{path} is no JSON ({error}); fetch or write the model again") from error
     written = values.get("format") if isinstance(values, dict) else None

@@ -1,5 +1,7 @@
 """The recipe of the model that comes with the package: everything the coarse stage can do, learnt from generated scenes."""
 
+from typing import Any
+
 from vlfuse.engine.run import Evaluation, Run, Source
 from vlfuse.recipes.asked import fresh
 from vlfuse.recipes.pretrain import SMALL_MASK, small_optim
@@ -19,6 +21,7 @@ def fiber_nano(out: str = "runs/fiber-nano", steps: int = 3500, init: str = "") 
     """
     size = size_of("nano")
     px = size.image_size
+    start: dict[str, Any] = {"init": init} if init else fresh(size)
     return Run(
         recipe="fiber-nano",
         out=out,
@@ -42,7 +45,7 @@ def fiber_nano(out: str = "runs/fiber-nano", steps: int = 3500, init: str = "") 
         evaluations=held_out(px, every=500),
         save_every=250,
         log_every=25,
-        **({"init": init} if init else fresh(size)),
+        **start,
     )  # fmt: skip
 
 

@@ -27,7 +27,9 @@ class FiberConfig:
     fuse_last: int = 6  # paper section 3.1: cross-attention in the last 6 blocks of each backbone
     width: int = 768  # of the shared space after fusion, and of the contrastive space
     gate: float = 0.0  # start of every gate: 0 leaves pre-trained backbones unchanged, from scratch 1 learns sooner
-    init: Literal["published", "scratch"] = "published"  # "scratch" scales by fan-in: at small widths a std of 0.02 starves
+    init: Literal["published", "scratch"] = (
+        "published"  # "scratch" scales by fan-in: at small widths a std of 0.02 starves
+    )
 
     def __post_init__(self):
         most = min(len(self.swin.blocks), self.text.layers)
