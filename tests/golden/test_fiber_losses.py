@@ -8,6 +8,7 @@ from torch import Tensor
 
 from tests.golden.fiber import assert_gradients, batch_of, images_of, model_of, recorded_logits, texts_of, tokens_of
 from tests.golden.vectors import Vectors, assert_close, load, vectors
+from vlfuse.metrics.retrieval import retrieval_metrics
 from vlfuse.objectives.itc import FeatureQueue
 from vlfuse.objectives.published import published_contrastive_loss, published_negative_weights
 from vlfuse.systems.base import States
@@ -157,7 +158,6 @@ def test_reasoning_over_pairs(path: Path):
 
 @pytest.mark.parametrize("path", vectors("fiber_coarse_retrieval_recall*.json"))
 def test_retrieval(path: Path):
-    retrieval_recall = pytest.importorskip("vlfuse.metrics.retrieval").retrieval_recall
     golden = load(path)
     model = model_of(golden.meta, golden.get("state/")).eval()
     owner = golden["in/text_owner"]
@@ -170,6 +170,6 @@ def test_retrieval(path: Path):
     for kind, table in scores.items():
         name = f"mid/scores_{kind}"
         assert_close(table, golden[name], golden.tolerance_of(name), name)
-        recall = retrieval_recall(table, owner)
+        recall = retrieval_metrics(table, owner)
         found = torch.tensor([recall[key] for key in golden.meta["order"]])
         assert_close(found, golden[f"out/recall_{kind}"], golden.tolerance_of(f"out/recall_{kind}"), f"recall {kind}")

@@ -121,7 +121,7 @@ def test_one_image_has_no_negative():
 
 
 def test_unknown_negatives_are_refused():
-    with pytest.raises(ConfigError, match="itm.negatives is 'medium'; allowed: hard, random"):
+    with pytest.raises(ConfigError, match=r"itm\.negatives is 'medium'; allowed: hard, random"):
         ImageTextMatching(tiny_system("fiber"), negatives="medium")
 
 
