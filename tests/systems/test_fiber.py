@@ -13,9 +13,11 @@ from vlfuse.types import ConfigError, Fused, Images, Tokens, cat
 CLOSE = {"atol": 1e-5, "rtol": 1e-5}
 
 
-@pytest.fixture
-def system() -> Fiber:
-    return tiny_system("fiber").eval()  # type: ignore[return-value]
+@pytest.fixture(params=[0, 5], ids=["relative", "absolute"])
+def system(request) -> Fiber:
+    """Without and with a table of absolute positions."""
+    swin = replace(TINY["fiber"].swin, position_grid=request.param)
+    return tiny_system("fiber", swin=swin).eval()  # type: ignore[return-value]
 
 
 def fuse(system: Fiber, pictures: Images, text: Tokens) -> Fused:

@@ -27,9 +27,7 @@ class SwinConfig:
     patch: int = 4
     mlp_ratio: float = 4.0
     drop_path: float = 0.1  # rises linearly over the blocks from 0
-    position_grid: int = (
-        0  # side of a learned table of absolute positions (Swin section 4.4, "abs. pos."); 0 for none, as published
-    )
+    position_grid: int = 0  # side of a learned table of absolute positions (Swin section 4.4); 0 for none, as published
     attend_padding: bool = False  # quirk of the published detection backbone: padding to windows is looked at
 
     def __post_init__(self):
@@ -188,17 +186,24 @@ class Swin(nn.Module):
     def embed(self, pixels: Tensor, sizes: Tensor) -> tuple[Tensor, Size, Tensor | None]:
         """pixels [B, 3, H, W], sizes [B, 2] -> tokens [B, I, C], grid, valid [B, I] or None when nothing is padded."""
         tokens, grid = self.patch_embed(pixels)
-        if self.position is not None:
-            table = self.position
-            if table.shape[-2:] != grid:
-                table = F.interpolate(table, size=grid, mode="bicubic", align_corners=False)
-            tokens = tokens + table.flatten(2).transpose(1, 2).to(tokens.dtype)
-        if bool((sizes == sizes.new_tensor(pixels.shape[-2:])).all()):
-            return tokens, grid, None
+        whole = bool((sizes == sizes.new_tensor(pixels.shape[-2:])).all())
         extent = -(-sizes // self.config.patch)
+        if self.position is not None:
+            pictures = [grid] if whole else [(h, w) for h, w in extent.tolist()]
+            tokens = tokens + torch.cat([self._positions(size, grid) for size in pictures]).to(tokens.dtype)
+        if whole:
+            return tokens, grid, None
         rows, columns = torch.arange(grid[0], device=sizes.device), torch.arange(grid[1], device=sizes.device)
         valid = (rows[None, :, None] < extent[:, :1, None]) & (columns[None, None] < extent[:, 1:, None])
         return tokens, grid, valid.flatten(1)
+
+    def _positions(self, picture: Size, grid: Size) -> Tensor:
+        """[1, I, C]: the table stretched over the tokens of one picture, zero where the grid is padding."""
+        table = self.position
+        assert table is not None
+        if table.shape[-2:] != picture:
+            table = F.interpolate(table, size=picture, mode="bicubic", align_corners=False)
+        return F.pad(table, (0, grid[1] - picture[1], 0, grid[0] - picture[0])).flatten(2).transpose(1, 2)
 
     def block(self, number: int, x: Tensor, grid: Size, valid: Tensor | None, *text: Tensor) -> Tensor:
         """Run block `number` (counted over all stages); text = (states [B, T, D], mask [B, T]) or nothing."""
