@@ -101,7 +101,7 @@ class StubLoader:
         for step in range(start_step, self.length):
             batch = stub_batch(np.random.default_rng([5, epoch, step]), self.samples)
             if epoch * self.length + step == self.spoil:
-                batch.images.pixels[0] = torch.nan
+                batch.images.pixels[:] = torch.nan
             yield rows(batch, self.rows)
 
 
