@@ -4,14 +4,20 @@ import json
 import shutil
 from pathlib import Path
 
-from vlfuse.checkpoints.folder import Preprocessing, save_folder
+import torch
+
+from vlfuse.checkpoints.config import unknown
+from vlfuse.checkpoints.folder import LoadedModel, Preprocessing, save_folder
+from vlfuse.data.readers import open_dataset
 from vlfuse.data.tokenizer import Tokenizer
-from vlfuse.engine.build import build
+from vlfuse.engine.build import build, evaluation_loader
 from vlfuse.engine.distributed import barrier, start
+from vlfuse.engine.evaluate import EVALUATIONS
 from vlfuse.engine.log import LOG
 from vlfuse.engine.run import RUN, Run
 from vlfuse.engine.train import METRICS, train
 from vlfuse.systems.base import Model
+from vlfuse.types import CheckpointError, ConfigError
 
 MODEL = "model"  # of a run folder: the released model
 
@@ -80,3 +86,23 @@ def card(run: Run, model: Model, folder: Path, scores: dict[str, float], command
 def _table(scores: dict[str, float]) -> list[str]:
     rows = [f"| {name} | {value:.4g} |" for name, value in scores.items() if "/" in name]
     return ["| held-out score | value |", "|---|---|", *rows, ""] if rows else []
+
+
+def score(
+    loaded: LoadedModel, task: str, data: str, batch_size: int = 64, device: str = "auto", strict: bool = False
+) -> dict[str, float]:
+    """The scores of a released model on a task of EVALUATIONS. Raises TaskError where the model has no head for it."""
+    if task not in EVALUATIONS:
+        raise ConfigError(unknown(f"task '{task}'", task, EVALUATIONS))
+    if loaded.tokenizer is None:
+        raise CheckpointError("the model has no tokenizer.json; put the file of its tokenizer into its folder")
+    world = start(device)
+    reads = EVALUATIONS[task].reads
+    loader = evaluation_loader(
+        reads, open_dataset(data), loaded.tokenizer, loaded.preprocessing, batch_size, strict=strict
+    )
+    with torch.no_grad():
+        found = EVALUATIONS[task].scores(loaded.model.to(world.device).eval(), loader, world)
+    if loader.problems:
+        print(f"{len(loader.problems)} unusable samples were left out: {loader.problems.by_kind()}")
+    return found

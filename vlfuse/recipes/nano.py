@@ -11,7 +11,7 @@ from vlfuse.recipes.sizes import size_of
 HELD_OUT = 500  # scenes of each evaluation
 
 
-def fiber_nano(out: str = "runs/fiber-nano", steps: int = 3500, init: str = "") -> Run:
+def fiber_nano(out: str = "runs/fiber-nano", steps: int = 5000, init: str = "") -> Run:
     """Train the shipped model `fiber-nano` on generated scenes: captions, questions, pairs and entailment at once.
 
     Args:
@@ -31,18 +31,18 @@ def fiber_nano(out: str = "runs/fiber-nano", steps: int = 3500, init: str = "") 
             Source(
                 scenes(size=px, captions=1, questions=4, fields="captions+questions"),
                 {"mlm": 1.0, "vqa": 1.0},
-                batch_size=32,
+                batch_size=16,
                 captions=1,
                 questions=4,
                 mask_probability=SMALL_MASK,
             ),
-            Source(scenes(size=px, seed=1, captions=2, fields="captions"), {"itc": 1.0, "itm": 1.0}, 32, captions=1, every=4),
-            Source(scenes(size=px, seed=2, paired=1), {"nlvr2": 1.0}, 16, statements=2, every=2),
-            Source(scenes(size=px, seed=3, fields="statements"), {"nlvr": 1.0}, 16, statements=2, every=4),
-            Source(scenes(size=px, seed=4, entailment=1, fields="statements"), {"entailment": 1.0}, 16, statements=2, every=4),
+            Source(scenes(size=px, seed=1, captions=2, fields="captions"), {"itc": 1.0, "itm": 1.0}, 32, captions=1, every=8),
+            Source(scenes(size=px, seed=2, paired=1), {"nlvr2": 1.0}, 8, statements=2, every=2),
+            Source(scenes(size=px, seed=3, fields="statements"), {"nlvr": 1.0}, 8, statements=2, every=4),
+            Source(scenes(size=px, seed=4, entailment=1, fields="statements"), {"entailment": 1.0}, 8, statements=2, every=4),
         ),
         optim=small_optim(size.pretrain_lr),
-        evaluations=held_out(px, every=500),
+        evaluations=held_out(px, every=1000),
         save_every=250,
         log_every=25,
         **start,
