@@ -88,6 +88,39 @@ def test_coco_with_questions(tmp_path):
     assert dataset[0].questions == (Question("what?", ("dog",) * 10, "70"),)
 
 
+def test_nlvr2(tmp_path):
+    source, out = tmp_path / "in", tmp_path / "out"
+    rows = [
+        {"identifier": "dev-1-0-0", "sentence": "one", "label": "True"},
+        {"identifier": "dev-1-0-1", "sentence": "two", "label": "False"},
+        {"identifier": "dev-2-0-0", "sentence": "three", "label": "True"},
+    ]
+    write_rows(source / "data" / "dev.json", rows)
+    (source / "images" / "dev").mkdir(parents=True)
+    for side in (0, 1):
+        (source / "images" / "dev" / f"dev-1-0-img{side}.png").write_bytes(png(side))
+    report = CONVERTERS["nlvr2"](source, out)
+    assert (report.read, report.kept, report.dropped) == (3, 2, {"picture is missing": 1})
+    dataset = open_dataset(str(out / "dev.jsonl"))
+    assert check(dataset).pictures == 2
+    assert dataset[0].statements == (Statement("one", "true"), Statement("two", "false"))
+
+
+def test_vqa_v2(tmp_path):
+    source, out = tmp_path / "in", tmp_path / "out"
+    (source / "val2014").mkdir(parents=True)
+    picture().save(source / "val2014" / "COCO_val2014_000000000042.jpg")
+    asked = [{"image_id": image, "question": "what?", "question_id": image * 10} for image in (42, 43)]
+    answers = [{"question_id": 420, "answers": [{"answer": "net"}] * 10}]
+    (source / "v2_OpenEnded_mscoco_val2014_questions.json").write_text(json.dumps({"questions": asked}))
+    (source / "v2_mscoco_val2014_annotations.json").write_text(json.dumps({"annotations": answers}))
+    report = CONVERTERS["vqa-v2"](source, out)
+    assert (report.read, report.kept, report.dropped) == (2, 1, {"picture is missing": 1})
+    dataset = open_dataset(str(out / "val2014.jsonl"))
+    assert check(dataset).usable == 1
+    assert dataset[0].questions == (Question("what?", ("net",) * 10, "420"),)
+
+
 @pytest.mark.parametrize("name", CONVERTERS)
 def test_a_folder_of_something_else(tmp_path, name):
     with pytest.raises(DataError, match="this is not a folder of"):

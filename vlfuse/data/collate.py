@@ -76,7 +76,7 @@ class Collate:
         if self.statements and self.labels:
             self._check_labels(statements, sample.origin)
         return Prepared(
-            sample=replace(sample, images=tuple(x if isinstance(x, str) else "" for x in sample.images)),
+            sample=_without_pixels(sample),
             pixels=pixels,
             captions=_choose(sample.captions, self.captions, rng),
             questions=_choose(questions, self.questions, rng),
@@ -157,6 +157,12 @@ class Collate:
         lengths = torch.tensor([len(row) for row in rows])
         mask = torch.arange(ids.shape[1])[None, :] < lengths[:, None]
         return Texts(Tokens(ids, mask), owner, records=tuple(records))
+
+
+def _without_pixels(sample: Sample) -> Sample:
+    if all(isinstance(source, str) for source in sample.images):
+        return sample
+    return replace(sample, images=tuple(source if isinstance(source, str) else "" for source in sample.images))
 
 
 def _choose(texts: tuple[Any, ...], number: int, rng: np.random.Generator) -> tuple[Any, ...]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Protocol, TypeAlias
 
 import numpy as np
@@ -44,9 +45,8 @@ class EvalTransform:
     std: tuple[float, float, float] = IMAGENET_STD
 
     def __call__(self, image: Image.Image, boxes: Tensor, rng: np.random.Generator) -> Transformed:
-        boxes = stretch(boxes, image.size, self.size)
         pixels = normalise(np.asarray(_resize(image, self.size)), self.mean, self.std)
-        return (pixels, *clip(boxes, self.size))
+        return (pixels, *clip(stretch(boxes, image.size, self.size), self.size))
 
 
 @dataclass(frozen=True)
@@ -101,12 +101,16 @@ def random_crop(
 
 def stretch(boxes: Tensor, size: tuple[int, int], side: int) -> Tensor:
     """Boxes of a picture of size (width, height) once it is stretched to side x side."""
+    if not len(boxes):  # most batches of the coarse stage ask for none
+        return boxes
     width, height = size
     return boxes * boxes.new_tensor([side / width, side / height, side / width, side / height])
 
 
 def clip(boxes: Tensor, width: int, height: int | None = None) -> tuple[Tensor, Tensor]:
     """Boxes [n, 4] cut at the border, and which of them [n] have area left."""
+    if not len(boxes):
+        return boxes, torch.zeros(0, dtype=torch.bool)
     height = width if height is None else height
     limits = boxes.new_tensor([width, height, width, height])
     boxes = torch.minimum(boxes.clamp(min=0), limits)
@@ -115,10 +119,15 @@ def clip(boxes: Tensor, width: int, height: int | None = None) -> tuple[Tensor, 
 
 def normalise(pixels: np.ndarray, mean: tuple[float, ...], std: tuple[float, ...]) -> Tensor:
     """[H, W, 3] uint8 -> [3, H, W] float32 with zero mean and unit deviation over the statistics given (of values in [0, 1])."""
-    tensor = torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1))).float()
-    scale = torch.tensor([1 / (255 * s) for s in std]).view(3, 1, 1)
-    shift = torch.tensor([-m / s for m, s in zip(mean, std, strict=True)]).view(3, 1, 1)
-    return tensor.mul_(scale).add_(shift)
+    scale, shift = _scale_and_shift(mean, std)
+    return torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1))).float().mul_(scale).add_(shift)
+
+
+@lru_cache(maxsize=8)
+def _scale_and_shift(mean: tuple[float, ...], std: tuple[float, ...]) -> tuple[Tensor, Tensor]:
+    scale = torch.tensor([1 / (255 * s) for s in std])
+    shift = torch.tensor([-m / s for m, s in zip(mean, std, strict=True)])
+    return scale.view(3, 1, 1), shift.view(3, 1, 1)
 
 
 def _resize(image: Image.Image, side: int) -> Image.Image:
