@@ -19,7 +19,7 @@ from vlfuse.data.masking import IGNORED, mask_tokens
 from vlfuse.data.problems import SampleError
 from vlfuse.data.tokenizer import Tokenizer
 from vlfuse.data.transforms import Transform
-from vlfuse.types import Batch, ConfigError, Images, Question, Sample, Statement, Texts, Tokens
+from vlfuse.types import Batch, ConfigError, Images, Question, Sample, Statement, Texts
 
 ALL = -1
 
@@ -153,10 +153,8 @@ class Collate:
         return replace(texts, target=torch.tensor(target))
 
     def _texts(self, rows: list[list[int]], records: list[Any], owner: Tensor) -> Texts:
-        ids = self.tokenizer.pad(rows, self.tokenizer.pad_id, self.max_text if self.pad_to_max else 0)
-        lengths = torch.tensor([len(row) for row in rows])
-        mask = torch.arange(ids.shape[1])[None, :] < lengths[:, None]
-        return Texts(Tokens(ids, mask), owner, records=tuple(records))
+        tokens = self.tokenizer.tokens(rows, self.max_text if self.pad_to_max else 0)
+        return Texts(tokens, owner, records=tuple(records))
 
 
 def _without_pixels(sample: Sample) -> Sample:

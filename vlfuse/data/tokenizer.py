@@ -88,12 +88,12 @@ class Tokenizer:
 
     def encode(self, texts: Sequence[str], max_length: int, pad_to_max: bool = False) -> Tokens:
         """Tokens of N texts, cut after `max_length` (start and end included) and padded to the longest, or to `max_length`."""
-        return self._tokens(self.ids(texts, max_length), max_length if pad_to_max else 0)
+        return self.tokens(self.ids(texts, max_length), max_length if pad_to_max else 0)
 
     def encode_fully(self, texts: Sequence[str], max_length: int, pad_to_max: bool = False) -> Encoded:
         """`encode`, with all that is known of each token."""
         encodings = self.backend.encode_batch(list(texts))
-        tokens = self._tokens([self._cut(e.ids, max_length) for e in encodings], max_length if pad_to_max else 0)
+        tokens = self.tokens([self._cut(e.ids, max_length) for e in encodings], max_length if pad_to_max else 0)
         offsets = torch.zeros(*tokens.ids.shape, 2, dtype=torch.long)
         for row, encoding in enumerate(encodings):
             places = self._cut(encoding.offsets, max_length)
@@ -120,7 +120,8 @@ class Tokenizer:
         """The text of one row of ids."""
         return self.backend.decode([int(i) for i in ids], skip_special_tokens=skip_special)
 
-    def _tokens(self, rows: list[list[int]], length: int) -> Tokens:
+    def tokens(self, rows: Sequence[Sequence[int]], length: int = 0) -> Tokens:
+        """Rows of ids, padded to the longest row, or to `length`."""
         ids = self.pad(rows, self.pad_id, length)
         lengths = torch.tensor([len(row) for row in rows])
         return Tokens(ids, torch.arange(ids.shape[1])[None, :] < lengths[:, None])
