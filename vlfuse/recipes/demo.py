@@ -1,0 +1,149 @@
+"""The demo: a small model learns generated scenes from nothing, and a page shows what it can do afterwards."""
+
+import json
+import os
+import time
+from dataclasses import asdict
+from pathlib import Path
+
+from vlfuse.checkpoints.folder import CONFIG, load_folder
+from vlfuse.checkpoints.hub import shipped_models
+from vlfuse.data.scenes.balance import Balance, measure
+from vlfuse.engine.run import Evaluation, Run, Source, require_same
+from vlfuse.recipes.asked import fresh
+from vlfuse.recipes.demo_page import page
+from vlfuse.recipes.execute import MODEL, execute, read_scores, score
+from vlfuse.recipes.pretrain import SMALL_MASK, small_optim
+from vlfuse.recipes.scenes import scenes
+from vlfuse.recipes.sizes import Size, size_of
+from vlfuse.report import Row, write_report
+
+MINUTES = 10.0  # that the steps below take on two cores
+PRETRAIN, FINETUNE = 400, 300
+HELD_OUT, GALLERY = 400, 200  # scenes that the results are measured on, pictures searched
+SHIPPED = "fiber-nano"
+WORDS_ALONE = "text_only.json"
+
+
+def pretrain(size: Size, out: Path, steps: int) -> Run:
+    """Captions teach to name what is where; questions about the same pictures teach to look for what is asked."""
+    px = size.image_size
+    spoken = scenes(size=px, captions=1, questions=4, fields="captions+questions")
+    return Run(
+        recipe="demo-pretrain",
+        out=str(out / "pretrain"),
+        steps=steps,
+        sources=(
+            Source(spoken, {"mlm": 1.0, "vqa": 1.0}, 32, captions=1, questions=4, mask_probability=SMALL_MASK),
+            Source(scenes(size=px, seed=1, captions=1, fields="captions"), {"itc": 1.0, "itm": 1.0}, 32, 1, every=2),
+        ),
+        optim=small_optim(size.pretrain_lr),
+        workers=1,
+        save_every=100,
+        **fresh(size),
+    )
+
+
+def finetune(size: Size, out: Path, steps: int) -> Run:
+    """Questions and pairs; captions go on at a lower pace, so that searching is not forgotten."""
+    px = size.image_size
+    return Run(
+        recipe="demo-finetune",
+        out=str(out / "finetune"),
+        steps=steps,
+        sources=(
+            Source(scenes(size=px, seed=2, questions=6, fields="questions"), {"vqa": 1.0}, 32, questions=6),
+            Source(scenes(size=px, seed=3, paired=1), {"nlvr2": 1.0}, 16, statements=2, every=2),
+            Source(scenes(size=px, seed=4, captions=1, fields="captions"), {"itc": 1.0, "itm": 1.0}, 32, 1, every=4),
+        ),
+        optim=small_optim(size.finetune_lr),
+        evaluations=held_out(px),
+        init=str(out / "pretrain" / MODEL),
+        workers=1,
+        save_every=100,
+    )
+
+
+def held_out(px: int) -> tuple[Evaluation, ...]:
+    return (
+        Evaluation("vqa", scenes(HELD_OUT, size=px, split="test", fields="questions")),
+        Evaluation("nlvr2", scenes(HELD_OUT, size=px, split="test", paired=1)),
+        Evaluation("retrieval", scenes(GALLERY, size=px, split="test", captions=1, fields="captions")),
+    )
+
+
+def stages(out: Path, minutes: float = MINUTES, size: Size | None = None) -> list[Run]:
+    """The runs of the demo in order; each goes on from the one before."""
+    size, share = size or size_of("nano"), minutes / MINUTES
+    makers = ((pretrain, PRETRAIN), (finetune, FINETUNE))
+    return [make(size, out, max(1, round(steps * share))) for make, steps in makers]
+
+
+def demo(out: Path, minutes: float = MINUTES, size: Size | None = None) -> Path:
+    """Run the stages that are not finished in `out`, and write `metrics.json` and `report.html` there; returns the page."""
+    started = time.monotonic()
+    runs = stages(out, minutes, size)
+    for number, run in enumerate(runs, start=1):
+        heads = ", ".join(dict.fromkeys(head for source in run.sources for head in source.heads))
+        print(f"[{number}/{len(runs) + 1}] {run.recipe}: {run.steps} steps of {heads}", flush=True)
+        if finished(run):
+            print("done already", flush=True)
+        else:
+            execute(run, resume=True, command="vlfuse demo")
+    print(f"[{len(runs) + 1}/{len(runs) + 1}] the same texts without pictures, and the page", flush=True)
+    last = runs[-1]
+    rows = table(read_scores(last.out), words_alone(out), shipped(last))
+    results = {"minutes": round((time.monotonic() - started) / 60, 2), "rows": [asdict(row) for row in rows]}
+    results |= {"scores": read_scores(last.out), "steps": {run.recipe: run.steps for run in runs}}
+    _write(out / "metrics.json", results)
+    write_report(page(runs, rows), out / "report.html")
+    return out / "report.html"
+
+
+def finished(run: Run) -> bool:
+    """Whether the run's folder holds its released model. Raises ConfigError where it is another run's."""
+    if not (Path(run.out) / MODEL / CONFIG).is_file():
+        return False
+    require_same(run)
+    return True
+
+
+def words_alone(out: Path) -> dict[str, Balance]:
+    """What a reader of the words alone reaches; measured once for a folder."""
+    file = out / WORDS_ALONE
+    if not file.is_file():
+        _write(file, {kind: asdict(measure(kind)) for kind in ("questions", "pairs")})
+    return {kind: Balance(**values) for kind, values in json.loads(file.read_text(encoding="utf-8")).items()}
+
+
+def shipped(run: Run) -> dict[str, float]:
+    """The scores of the shipped model on what `run` was evaluated on; none where this copy of the package has no such model."""
+    folder = shipped_models().get(SHIPPED)
+    if folder is None:
+        return {}
+    loaded, found = load_folder(folder), {}
+    for evaluation in run.evaluations:
+        scores = score(loaded, evaluation.task, evaluation.data)
+        found |= {f"{evaluation.task}/{name}": value for name, value in scores.items()}
+    return found
+
+
+def table(scores: dict[str, float], blind: dict[str, Balance], shipped: dict[str, float]) -> tuple[Row, ...]:
+    def row(task: str, metric: str, key: str, chance: str, text_only: float | None = None) -> Row:
+        return Row(task, metric, scores[key], scores[chance], text_only, shipped.get(key))
+
+    rows = [
+        row("Questions", "accuracy", "vqa/accuracy", "vqa/majority", blind["questions"].accuracy),
+        row("Pairs", "accuracy", "nlvr2/accuracy", "nlvr2/majority", blind["pairs"].accuracy),
+    ]
+    for direction, name in (("ir", "Sentence to picture"), ("tr", "Picture to sentence")):
+        for how, words in (("itc", "contrastive"), ("two_stage", "re-ranked by fusion")):
+            key, chance = f"retrieval/{how}_{direction}_r1", f"retrieval/chance_{direction}_r1"
+            rows.append(row(f"{name}, {words}", "recall at 1", key, chance))
+    return tuple(rows)
+
+
+def _write(path: Path, values: object) -> None:
+    part = path.with_suffix(".part")
+    part.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
+    os.replace(part, path)
