@@ -81,8 +81,8 @@ class ImageTextContrastive(Head):
         rows = torch.arange(len(all_image), device=owner.device)
         image_positives = rows[first : first + len(image), None] == all_owner[None, :]
         text_positives = (owner + first)[:, None] == rows[None, :]
-        image_to_text = system.similarity(image, self._with_queue(all_text, "text")).float()
-        text_to_image = system.similarity(self._with_queue(all_image, "image"), text).T.float()
+        image_to_text = system.similarity(image, self._with_queue(all_text, "text"))
+        text_to_image = system.similarity(self._with_queue(all_image, "image"), text).T
         image_positives = F.pad(image_positives, (0, image_to_text.shape[1] - len(all_text)))
         text_positives = F.pad(text_positives, (0, text_to_image.shape[1] - len(all_image)))
         asked = image_positives.any(1)  # an image without caption asks nothing
@@ -98,4 +98,4 @@ class ImageTextContrastive(Head):
         if self.queue is None:
             return batch
         entries = getattr(self.queue, side)[: self.queue.filled]
-        return torch.cat([batch, entries.detach().to(batch.dtype).clone()])
+        return torch.cat([batch, entries.to(batch.dtype)])

@@ -24,9 +24,8 @@ def published_contrastive_loss(
     """
     with torch.no_grad():
         temperature.clamp_(0.001, 1.0)
-    # A copy of the queue, because pushing to it before the backward pass would change what the gradient is computed from.
-    image_to_text = image @ torch.cat([text.detach(), queue.text.clone()]).T / temperature
-    text_to_image = text @ torch.cat([image.detach(), queue.image.clone()]).T / temperature
+    image_to_text = image @ torch.cat([text.detach(), queue.text]).T / temperature
+    text_to_image = text @ torch.cat([image.detach(), queue.image]).T / temperature
     own = torch.arange(len(image), device=image.device)
     loss = (F.cross_entropy(image_to_text, own) + F.cross_entropy(text_to_image, own)) / 2
     return loss, image_to_text, text_to_image

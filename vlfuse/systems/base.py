@@ -45,8 +45,12 @@ class System(nn.Module, ABC):
         """[N, E], unit length."""
 
     def similarity(self, image: Tensor, text: Tensor) -> Tensor:
-        """Contrastive logits of unit embeddings [B, E] and [N, E]: [B, N]."""
-        return image @ text.T / self.temperature
+        """Contrastive logits of unit embeddings [B, E] and [N, E]: [B, N], in full precision also under autocast.
+
+        Divided by the temperature, the rounding of a half precision product would be of the size of a margin.
+        """
+        with torch.autocast(image.device.type, enabled=False):
+            return image.float() @ text.float().T / self.temperature
 
     @abstractmethod
     def role(self, parameter: str) -> Role:

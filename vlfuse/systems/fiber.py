@@ -117,14 +117,14 @@ class Fiber(System):
             x = self.image.block(number, x, grid, valid)
             x, grid, valid = self.image.after(number, x, grid, valid)
         x = self.image_transform_itc(self.image.norm(x))
-        return F.normalize(self.image_pooler_itc(mean(x, valid)), dim=-1)
+        return F.normalize(self.image_pooler_itc(mean(x, valid)).float(), dim=-1)
 
     def project_text(self, state: TextState) -> Tensor:
         """The dual encoder's text side. [N, E]."""
         y = state.tokens
         for _, number in self.pairs:
             y = self.text.layer(number, y, state.mask)
-        return F.normalize(self.text_pooler_itc(self.text_transform_itc(y)[:, 0]), dim=-1)
+        return F.normalize(self.text_pooler_itc(self.text_transform_itc(y)[:, 0]).float(), dim=-1)
 
     def role(self, parameter: str) -> Role:
         """Fusion, transforms and poolers learn faster than the backbones (reference: its "cross-modal" groups)."""
@@ -136,5 +136,5 @@ def mean(x: Tensor, valid: Tensor | None) -> Tensor:
     """Mean over real tokens: [B, I, E] -> [B, E]."""
     if valid is None:
         return x.mean(1)
-    weight = valid.to(x.dtype)[..., None]
-    return (x * weight).sum(1) / weight.sum(1)
+    weight = valid / valid.sum(1, keepdim=True)  # before the sum, which could leave the range of half precision
+    return (x * weight.to(x.dtype)[..., None]).sum(1)
