@@ -20,7 +20,7 @@ from vlfuse.types import ConfigError
 
 def curve(out):
     """Everything logged but the speed."""
-    return [{k: v for k, v in row.items() if k != "samples_per_second"} for row in read(out / "log.jsonl")]
+    return [{k: v for k, v in row.items() if k != "images_per_second"} for row in read(out / "log.jsonl")]
 
 
 def interrupting(at):

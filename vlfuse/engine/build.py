@@ -9,10 +9,13 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from vlfuse.checkpoints.config import unknown
+from vlfuse.checkpoints.config import config_to_dict, unknown
+from vlfuse.checkpoints.fiber_coarse import at_resolution, resolution_of
 from vlfuse.checkpoints.folder import HEADS, ModelConfig, Preprocessing, build_model, load_folder
 from vlfuse.checkpoints.hub import resolve_model
-from vlfuse.data.answers import AnswerList
+from vlfuse.checkpoints.mapping import require_fit
+from vlfuse.checkpoints.resize import resize_bias_table
+from vlfuse.data.answers import AnswerList, normalize_word
 from vlfuse.data.collate import ALL, Collate
 from vlfuse.data.loader import Loader
 from vlfuse.data.readers import Dataset, open_dataset
@@ -23,7 +26,8 @@ from vlfuse.engine.distributed import World
 from vlfuse.engine.evaluate import EVALUATIONS
 from vlfuse.engine.run import Evaluation, Run, Source
 from vlfuse.engine.train import Evaluator
-from vlfuse.systems.base import Model
+from vlfuse.systems.base import Model, System
+from vlfuse.systems.fiber import Fiber
 from vlfuse.tasks.vqa import Vqa
 from vlfuse.types import CheckpointError, ConfigError
 
@@ -89,25 +93,39 @@ def build_on(run: Run, names: list[str], datasets: dict[str, Dataset]) -> tuple[
     loaded = load_folder(folder)
     if loaded.tokenizer is None:
         raise CheckpointError(f"{folder} has no tokenizer.json; put the file of the model's tokenizer there")
-    given = loaded.preprocessing
+    given, old = loaded.preprocessing, loaded.model
     preprocessing = replace(given, size=run.image_size or given.size, max_text=run.max_text or given.max_text)
     settings = {name: head_settings(run, name, datasets) for name in names}
     for name in names:
-        if name in loaded.config.heads and name not in run.heads and name != "vqa":
+        if name in old.heads and name not in run.heads and name != "vqa":
             settings[name] = loaded.config.heads[name]
-    fresh = build_model(replace(loaded.config, heads=settings))
-    model = Model(loaded.model.system, {name: fresh.head(name) for name in names})
+    config, tensors = at_image_size(old.system, given.size, preprocessing.size)
+    model = build_model(replace(loaded.config, config=config, heads=settings))
+    require_fit(model.system.state_dict(), tensors, str(folder))
+    model.system.load_state_dict(tensors)
     for name in names:
-        if name in loaded.model.heads:
-            carry(loaded.model.head(name), model.head(name))
+        if name in old.heads:
+            carry(old.head(name), model.head(name))
     return model, loaded.tokenizer, preprocessing
+
+
+def at_image_size(system: System, before: int, after: int) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """Configuration and weights for pictures of another size. Where windows tile the picture as published they grow with
+    it, and their bias tables with them; otherwise they stay, and the picture is padded to them."""
+    config, tensors = system.config, system.state_dict()  # type: ignore[attr-defined]
+    if isinstance(system, Fiber) and before != after and resolution_of(config) == before:  # type: ignore[arg-type]
+        config = at_resolution(config, after)  # type: ignore[arg-type]
+        for name in [name for name in tensors if name.endswith("bias_table")]:
+            tensors[name] = resize_bias_table(tensors[name], config.swin.window)
+    return config_to_dict(config), tensors
 
 
 @torch.no_grad()
 def carry(old: nn.Module, new: nn.Module) -> None:
     """Copy what a trained head knows into a new one of its kind. Answers that both know keep their rows."""
     if isinstance(old, Vqa) and isinstance(new, Vqa):
-        rows = [(new.answers.index(answer), i) for i, answer in enumerate(old.answers) if answer in new.answers]
+        known = {normalize_word(answer): row for row, answer in enumerate(old.answers)}
+        rows = [(row, known[key]) for row, key in enumerate(map(normalize_word, new.answers)) if key in known]
         state, wanted = old.state_dict(), new.state_dict()
         last = f"classifier.{len(new.classifier) - 1}."
         for name, tensor in wanted.items():
@@ -133,15 +151,16 @@ def head_settings(run: Run, head: str, datasets: dict[str, Dataset]) -> dict[str
 
 def known_answers(datasets: Iterable[Dataset], min_count: int) -> tuple[str, ...]:
     """Answers that are the most frequent one of at least `min_count` questions, in order of appearance; of scenes, all
-    there can be."""
-    answers: dict[str, None] = {}
+    there can be. Spellings that clean up alike are one answer."""
+    found: dict[str, str] = {}
     for dataset in datasets:
         if isinstance(dataset, SceneDataset):
-            answers |= dict.fromkeys(ANSWERS)
+            answers = ANSWERS
         else:
-            samples = (dataset[i] for i in range(len(dataset)))
-            answers |= dict.fromkeys(AnswerList.from_samples(samples, min_count).answers)
-    return tuple(answers)
+            answers = AnswerList.from_samples((dataset[i] for i in range(len(dataset))), min_count).answers
+        for answer in answers:
+            found.setdefault(normalize_word(answer), answer)
+    return tuple(found.values())
 
 
 def check_texts(run: Run, model: Model) -> None:

@@ -22,7 +22,7 @@ class Log:
 
     def __init__(self, out: Path, steps: int, step: int = 0, tensorboard: bool = False, active: bool = True):
         self.steps, self.active = steps, active
-        self._since, self._since_step, self._samples = time.perf_counter(), step, 0
+        self._since, self._since_step, self._images = time.perf_counter(), step, 0
         self._board: Any = None
         if not active:
             return
@@ -32,29 +32,29 @@ class Log:
         if tensorboard:
             self._board = _board(out, step)
 
-    def train(self, step: int, values: dict[str, float], samples: int, show: bool = True) -> None:
-        """Count a step's samples and, where `show`, log it. The speed is that since the last step shown."""
-        self._samples += samples
+    def train(self, step: int, values: dict[str, float], images: int, show: bool = True) -> None:
+        """Count a step's pictures and, where `show`, log it. The speed is that since the last step shown."""
+        self._images += images
         if not show:
             return
         now = time.perf_counter()
         seconds, done = max(now - self._since, 1e-9), step - self._since_step
-        rate, eta = self._samples / seconds, (self.steps - step) * seconds / max(done, 1)
-        self._since, self._since_step, self._samples = now, step, 0
+        rate, eta = self._images / seconds, (self.steps - step) * seconds / max(done, 1)
+        self._since, self._since_step, self._images = now, step, 0
         if not self.active:
             return
-        self._write({"step": step, **values, "samples_per_second": round(rate, 1)})
+        self._write({"step": step, **values, "images_per_second": round(rate, 1)})
         parts = ", ".join(f"{k.removesuffix('/loss')} {v:.3f}" for k, v in values.items() if k.endswith("/loss"))
         line = (
             f"step {step:>{len(str(self.steps))}}/{self.steps}  loss {values['loss']:.4f} ({parts})  "
-            f"lr {values['lr']:.2e}  {rate:.0f} samples/s  {clock(eta)} left"
+            f"lr {values['lr']:.2e}  {rate:.0f} images/s  {clock(eta)} left"
         )
         # On a terminal the line is renewed in place; in a file every line stays.
         print(f"\r\033[K{line}" if sys.stdout.isatty() else line, end="" if sys.stdout.isatty() else "\n", flush=True)
 
     def scores(self, step: int, scores: dict[str, float]) -> None:
         """Log an evaluation. The time it took does not count as training."""
-        self._since, self._since_step, self._samples = time.perf_counter(), step, 0
+        self._since, self._since_step, self._images = time.perf_counter(), step, 0
         if self.active and scores:
             self._write({"step": step, "scores": scores})
             shown = {name: value for name, value in scores.items() if name.endswith(HEADLINES)} or scores

@@ -185,12 +185,14 @@ class Run:
             )
         names = [e.name or e.task for e in self.evaluations]
         _check(len(set(names)) == len(names), "run.evaluations", names, "evaluations of different names; set `name`")
+        best = next((e for e in self.evaluations if (e.name or e.task) == self.best.split("/")[0]), None)
         _check(
-            not self.best or self.best.split("/")[0] in names,
+            not self.best or best is not None,
             "run.best",
             self.best,
-            f"an evaluation and its metric ({', '.join(names) or 'there is no evaluation'}), as in retrieval/rsum_percent",
+            f"an evaluation and its metric ({', '.join(names) or 'there is no evaluation'}), as in vqa/accuracy",
         )
+        _used(best is None or best.every > 0, "run.best", "its evaluation runs at the end only; give it an `every`")
 
 
 def save_run(run: Run) -> Path:

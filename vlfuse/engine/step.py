@@ -15,7 +15,7 @@ from torch.optim import Optimizer
 from vlfuse.engine.distributed import World, barrier, mean
 from vlfuse.engine.failure import keep_batches
 from vlfuse.engine.run import Run, Source
-from vlfuse.types import Batch, VlfuseError
+from vlfuse.types import Batch, DataError, VlfuseError
 
 NONFINITE = "nonfinite"
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
@@ -45,7 +45,10 @@ class Stream:
         if number != self._next or step == 0:
             self._batches = self.loader.iterate(epoch, step)
         self._next = number + 1
-        return next(self._batches)
+        batch = next(self._batches, None)
+        if batch is None:
+            raise DataError(f"the data ended at batch {step} of epoch {epoch}, which should have {len(self.loader)}")
+        return batch
 
 
 @dataclass(frozen=True)
@@ -90,7 +93,7 @@ class Update:
 
     def __call__(self, step: int) -> tuple[dict[str, float], int]:
         """Update number `step` (from 0): {"loss", "<head>/<metric>", "grad_norm"}, means over passes and processes, and how
-        many images it saw. Raises NonFinite, before the weights are touched, when the loss or the gradient is no number."""
+        many pictures it saw. Raises NonFinite, before the weights are touched, when the loss or the gradient is no number."""
         run, scaler = self.run, self.scaler
         self.optimiser.zero_grad(set_to_none=True)
         values: dict[str, Tensor] = {}

@@ -76,12 +76,12 @@ def train(
     with interruptions() as interrupted:
         while progress.step < run.steps:
             lr = set_lr(optimiser, run.optim, progress.step, run.steps)
-            values, samples = update(progress.step)
+            values, images = update(progress.step)
             step = progress.step + 1
-            log.train(step, {**values, "lr": lr}, samples, show=step % run.log_every == 0 or step == run.steps)
+            log.train(step, {**values, "lr": lr}, images, show=step % run.log_every == 0 or step == run.steps)
             scores = evaluate(model, [e for e in evaluators if e.due(step, run.steps)])
             log.scores(step, scores)
-            last, progress = progress, judge(progress, step, scores.get(run.best))
+            last, progress = progress, judge(progress, step, best_of(run, scores))
             stop = any_process(interrupted(), world) and step < run.steps
             if step % run.save_every == 0 or step == run.steps or stop or progress.best_step != last.best_step:
                 progress = replace(progress, scaler=scaler.state_dict())
@@ -137,6 +137,15 @@ def evaluate(model: Model, evaluators: Sequence[Evaluator]) -> dict[str, float]:
     scores = {f"{e.name}/{metric}": float(value) for e in evaluators for metric, value in e.scores(model).items()}
     model.train(training)
     return scores
+
+
+def best_of(run: Run, scores: dict[str, float]) -> float | None:
+    """The score that `run.best` names, None where it was not evaluated."""
+    evaluation = run.best.partition("/")[0]
+    measured = sorted(name for name in scores if name.partition("/")[0] == evaluation)
+    if run.best and measured and run.best not in measured:
+        raise ConfigError(f"run.best is '{run.best}', which is not measured; measured are {', '.join(measured)}")
+    return scores.get(run.best)
 
 
 def judge(progress: Progress, step: int, score: float | None) -> Progress:
