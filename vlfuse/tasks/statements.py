@@ -47,12 +47,14 @@ class StatementHead(Head):
         return self.classifier(torch.cat(pooled, dim=1)).float()
 
     def forward(self, system: System, states: States, batch: Batch) -> dict[str, Tensor]:
+        """Mean over the statements whose label is known; target [N] int64, -100 where it is not."""
         target = texts_of(batch, self.reads).target
         if target is None:
             raise DataError("the statements of this batch carry no labels; training needs them")
         logits = self.logits(system, states, batch)
-        loss = global_mean(F.cross_entropy(logits, target, reduction="sum"), len(target))
-        return {"loss": loss, "accuracy": (logits.argmax(1) == target).float().mean()}
+        known = target >= 0
+        loss = global_mean(F.cross_entropy(logits, target, reduction="sum", ignore_index=-100), known.sum())
+        return {"loss": loss, "accuracy": (logits.argmax(1) == target).sum() / known.sum().clamp(min=1)}
 
     def decode(self, system: System, states: States, batch: Batch) -> list[Answer]:
         return best(self.logits(system, states, batch).softmax(1), self.labels)
