@@ -30,7 +30,7 @@ def load(name: str, device: str = "cpu") -> Predictor:
     if loaded.tokenizer is None:
         raise CheckpointError(f"{folder} has no tokenizer.json; put the file of the model's tokenizer there")
     given = loaded.preprocessing
-    transform = EvalTransform(given.size, given.mean, given.std)
+    transform = EvalTransform(given.size, given.mean, given.std, given.keep_aspect)
     return Predictor(loaded.model, loaded.tokenizer, transform, given.max_text, device, name=str(name))
 
 

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from vlfuse.data.collate import join_pictures
 from vlfuse.data.images import load_image
 from vlfuse.data.tokenizer import Tokenizer
 from vlfuse.data.transforms import EvalTransform
@@ -126,8 +127,7 @@ class Predictor:
         for source in sources:
             picture = load_image(_from_tensor(source))
             pixels.append(self.transform(picture, torch.zeros(0, 4), np.random.default_rng(0))[0])
-        stacked = torch.stack(pixels).to(self.device)
-        return Images(stacked, torch.tensor(stacked.shape[-2:], device=self.device).expand(len(stacked), 2))
+        return join_pictures(pixels).to(self.device)
 
     @property
     def system(self) -> System:

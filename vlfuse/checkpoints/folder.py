@@ -31,13 +31,14 @@ IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """What turns a user's picture and words into a batch: pictures are stretched to `size` x `size` pixels, scaled to [0, 1]
-    and normalised per channel; texts are cut at `max_text` tokens."""
+    """What turns a user's picture and words into a batch: pictures are stretched to `size` x `size` pixels (keep_aspect: to
+    as many pixels in their own shape), scaled to [0, 1] and normalised per channel; texts are cut at `max_text` tokens."""
 
     size: int
     max_text: int
     mean: tuple[float, float, float] = IMAGENET_MEAN
     std: tuple[float, float, float] = IMAGENET_STD
+    keep_aspect: bool = False
 
 
 @dataclass(frozen=True)

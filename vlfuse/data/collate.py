@@ -95,14 +95,12 @@ class Collate:
 
     def join(self, prepared: Sequence[Prepared]) -> Batch:
         """At least one prepared sample -> a batch. `Batch.samples` keep the paths of pictures, not pictures held in memory."""
-        pixels = torch.stack([picture for p in prepared for picture in p.pixels])
-        sizes = torch.tensor(pixels.shape[-2:]).expand(len(pixels), 2).contiguous()
         pictures = {len(p.pixels) for p in prepared}
         if len(pictures) > 1:
             raise ConfigError("a batch mixes samples of one picture and of two; keep them in datasets of their own")
         per_sample = pictures.pop()
         return Batch(
-            images=Images(pixels, sizes),
+            images=join_pictures([picture for p in prepared for picture in p.pixels]),
             captions=self._captions(prepared, per_sample),
             questions=self._questions(prepared, per_sample),
             statements=self._statements(prepared, per_sample),
@@ -161,6 +159,18 @@ def _without_pixels(sample: Sample) -> Sample:
     if all(isinstance(source, str) for source in sample.images):
         return sample
     return replace(sample, images=tuple(source if isinstance(source, str) else "" for source in sample.images))
+
+
+def join_pictures(pictures: Sequence[Tensor]) -> Images:
+    """Pictures [3, H, W] of any sizes, padded with zeros at the bottom and right to the largest."""
+    sizes = torch.tensor([picture.shape[-2:] for picture in pictures])
+    height, width = sizes.amax(0).tolist()
+    if bool((sizes == sizes[0]).all()):
+        return Images(torch.stack(list(pictures)), sizes)
+    pixels = torch.zeros(len(pictures), 3, height, width)
+    for row, picture in zip(pixels, pictures, strict=True):
+        row[:, : picture.shape[1], : picture.shape[2]] = picture
+    return Images(pixels, sizes)
 
 
 def _choose(texts: tuple[Any, ...], number: int, rng: np.random.Generator) -> tuple[Any, ...]:

@@ -38,15 +38,20 @@ class Transform(Protocol):
 
 @dataclass(frozen=True)
 class EvalTransform:
-    """Stretch to a square (the aspect ratio is not kept), bicubic: FIBER's plain transform, also used for its pre-training."""
+    """Stretch to a square of `size` pixels a side, bicubic: FIBER's plain transform, also used for its pre-training.
+
+    keep_aspect: a rectangle of the picture's own shape and about as many pixels instead, sides in multiples of 8.
+    """
 
     size: int
     mean: tuple[float, float, float] = IMAGENET_MEAN
     std: tuple[float, float, float] = IMAGENET_STD
+    keep_aspect: bool = False
 
     def __call__(self, image: Image.Image, boxes: Tensor, rng: np.random.Generator) -> Transformed:
-        pixels = normalise(np.asarray(_resize(image, self.size)), self.mean, self.std)
-        return (pixels, *clip(stretch(boxes, image.size, self.size), self.size))
+        width, height = same_area(image.size, self.size) if self.keep_aspect else (self.size, self.size)
+        pixels = normalise(np.asarray(_resize(image, width, height)), self.mean, self.std)
+        return (pixels, *clip(stretch(boxes, image.size, width, height), width, height))
 
 
 @dataclass(frozen=True)
@@ -69,8 +74,8 @@ class TrainTransform:
         x0, y0, x1, y1 = random_crop(image.size, self.scale, self.ratio, rng)
         boxes = boxes - boxes.new_tensor([x0, y0, x0, y0])
         boxes, keep = clip(boxes, x1 - x0, y1 - y0)
-        boxes = stretch(boxes, (x1 - x0, y1 - y0), self.size)
-        pixels = np.asarray(_resize(image.crop((x0, y0, x1, y1)), self.size))
+        boxes = stretch(boxes, (x1 - x0, y1 - y0), self.size, self.size)
+        pixels = np.asarray(_resize(image.crop((x0, y0, x1, y1)), self.size, self.size))
         if self.flip and rng.random() < 0.5:
             pixels = pixels[:, ::-1]
             boxes = torch.stack([self.size - boxes[:, 2], boxes[:, 1], self.size - boxes[:, 0], boxes[:, 3]], dim=1)
@@ -99,12 +104,18 @@ def random_crop(
     return (x, y, x + w, y + h)
 
 
-def stretch(boxes: Tensor, size: tuple[int, int], side: int) -> Tensor:
-    """Boxes of a picture of size (width, height) once it is stretched to side x side."""
+def same_area(size: tuple[int, int], side: int, step: int = 8) -> tuple[int, int]:
+    """(width, height) in multiples of `step`, shaped like `size` with the area of a square of `side`; at most 8 times as long as wide."""
+    aspect = min(max(size[0] / size[1], 1 / 8), 8.0) ** 0.5
+    return max(step, round(side * aspect / step) * step), max(step, round(side / aspect / step) * step)
+
+
+def stretch(boxes: Tensor, size: tuple[int, int], width: int, height: int) -> Tensor:
+    """Boxes of a picture of size (width, height) once it is stretched to `width` x `height`."""
     if not len(boxes):  # most batches of the coarse stage ask for none
         return boxes
-    width, height = size
-    return boxes * boxes.new_tensor([side / width, side / height, side / width, side / height])
+    across, down = width / size[0], height / size[1]
+    return boxes * boxes.new_tensor([across, down, across, down])
 
 
 def clip(boxes: Tensor, width: int, height: int | None = None) -> tuple[Tensor, Tensor]:
@@ -130,7 +141,7 @@ def _scale_and_shift(mean: tuple[float, ...], std: tuple[float, ...]) -> tuple[T
     return scale.view(3, 1, 1), shift.view(3, 1, 1)
 
 
-def _resize(image: Image.Image, side: int) -> Image.Image:
-    if image.size == (side, side):
+def _resize(image: Image.Image, width: int, height: int) -> Image.Image:
+    if image.size == (width, height):
         return image
-    return image.resize((side, side), Image.Resampling.BICUBIC)
+    return image.resize((width, height), Image.Resampling.BICUBIC)

@@ -81,7 +81,7 @@ def build_start(run: Run, datasets: dict[str, Dataset]) -> tuple[Model, Tokenize
     if run.init:
         return build_on(run, names, datasets)
     tokenizer = Tokenizer.load(run.tokenizer)
-    preprocessing = Preprocessing(size=run.image_size, max_text=run.max_text)
+    preprocessing = Preprocessing(size=run.image_size, max_text=run.max_text, keep_aspect=run.keep_aspect)
     settings = {name: head_settings(run, name, datasets) for name in names}
     model = build_model(ModelConfig(run.system, run.config, settings, preprocessing))
     return model, tokenizer, preprocessing
@@ -94,7 +94,12 @@ def build_on(run: Run, names: list[str], datasets: dict[str, Dataset]) -> tuple[
     if loaded.tokenizer is None:
         raise CheckpointError(f"{folder} has no tokenizer.json; put the file of the model's tokenizer there")
     given, old = loaded.preprocessing, loaded.model
-    preprocessing = replace(given, size=run.image_size or given.size, max_text=run.max_text or given.max_text)
+    preprocessing = replace(
+        given,
+        size=run.image_size or given.size,
+        max_text=run.max_text or given.max_text,
+        keep_aspect=run.keep_aspect or given.keep_aspect,
+    )
     settings = {name: head_settings(run, name, datasets) for name in names}
     for name in names:
         if name in old.heads and name not in run.heads and name != "vqa":
@@ -181,7 +186,7 @@ def source_loader(
     run: Run, source: Source, dataset: Dataset, model: Model, tokenizer: Tokenizer, given: Preprocessing, world: World
 ) -> Loader:
     if source.augment == "none":
-        transform: Transform = EvalTransform(given.size, given.mean, given.std)
+        transform: Transform = EvalTransform(given.size, given.mean, given.std, given.keep_aspect)
     else:
         transform = TrainTransform(
             given.size, source.augment == "randaugment", source.flip, mean=given.mean, std=given.std
@@ -248,7 +253,7 @@ def evaluation_loader(
 ) -> Loader:
     """The data set in order, with all texts of a kind, and nothing left to chance."""
     world = world or World()
-    transform: Transform = Blind(given.size) if blind else EvalTransform(given.size, given.mean, given.std)
+    transform: Transform = Blind(given.size) if blind else EvalTransform(given.size, given.mean, given.std, given.keep_aspect)
     captions, questions, statements = (ALL if kind == reads else 0 for kind in FIELDS)
     collate = Collate(tokenizer, transform, given.max_text, captions, questions, statements, mask_probability=0.0)
     return Loader(

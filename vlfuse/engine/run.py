@@ -132,6 +132,7 @@ class Run:
     `tokenizer`; or `init` names the folder of a released model to go on from, whose system, tokenizer, image size and
     text length are kept unless given here; its heads stay where sources use them. Settings of a head are those of its class; without
     `answers`, vqa takes them from its training data, those of at least `min_count` (1) questions.
+    keep_aspect: pictures keep their shape and get as many pixels as a square of image_size has, for sources without augmentation.
     accumulate: passes per update. workers: processes that prepare data. save_every, keep: checkpoints, and how many of the
     last to keep. best: the score ("evaluation/metric") whose best checkpoint is kept and released.
     strict: stop at the first unusable sample. blind: hide the pictures, in training and evaluation: what the text alone
@@ -150,6 +151,7 @@ class Run:
     tokenizer: str = ""
     init: str = ""
     image_size: int = 0
+    keep_aspect: bool = False
     max_text: int = 0
     accumulate: int = 1
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
@@ -182,6 +184,12 @@ class Run:
                 "source.batch_size",
                 source.batch_size,
                 f"a multiple of accumulate ({self.accumulate})",
+            )
+        for source in self.sources:
+            _used(
+                not self.keep_aspect or source.augment == "none",
+                "run.keep_aspect",
+                f"augment '{source.augment}' makes squares",
             )
         names = [e.name or e.task for e in self.evaluations]
         _check(len(set(names)) == len(names), "run.evaluations", names, "evaluations of different names; set `name`")
