@@ -65,8 +65,7 @@ def global_mean(total: Tensor, count: Tensor | int) -> Tensor:
     Its value here is this process's share scaled by the number of processes, so that averaging values (or
     gradients) over processes gives those of one process with the joined batch. A count of 0 everywhere gives 0.
     """
-    if world_size() == 1:
-        return total / max(int(count), 1)
-    everywhere = torch.as_tensor(count, dtype=torch.float64, device=total.device).clone()
-    dist.all_reduce(everywhere)
-    return total * world_size() / everywhere.clamp(min=1).to(total.dtype)
+    everywhere = torch.as_tensor(count, device=total.device).clone()
+    if world_size() > 1:
+        dist.all_reduce(everywhere)
+    return total * world_size() / everywhere.clamp(min=1)  # no int(count): a GPU would have to wait for it
