@@ -227,7 +227,7 @@ class Swin(nn.Module):
         return merging(x, grid), (-(-grid[0] // 2), -(-grid[1] // 2)), valid
 
     def layout(self, grid: Size, valid: Tensor | None, shifted: bool) -> Layout:
-        """A grid that fits in one window is never shifted, and the window shrinks to it (fact sheet: window = min(window, grid))."""
+        """A grid that fits in one window is never shifted, and the window shrinks to it (so does Swin as published)."""
         full = self.config.window
         keep = self.config.attend_padding
         window = (full, full) if keep else (min(full, grid[0]), min(full, grid[1]))
