@@ -13,9 +13,10 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 
-def load(name: str, device: str = "cpu") -> Predictor:
+def load(name: str, device: str = "auto") -> Predictor:
     """A model ready for use: one shipped with the package ("fiber-nano"), a local folder, or a hub id ("owner/name").
 
+    device: "cpu", "cuda", ...; "auto" takes a GPU where there is one.
     Raises CheckpointError when there is no such model or its files do not fit together.
     """
     # Imported here so that `import vlfuse` costs no second of torch.

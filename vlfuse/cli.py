@@ -22,7 +22,7 @@ TRACEBACK = "--traceback"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command and return its exit code: 0, or 2 when the user can mend what went wrong."""
+    """Run a command and return its exit code: 0; 1 where `data check` found something; 2 when the user can mend what went wrong."""
     given = list(sys.argv[1:] if arguments is None else arguments)
     traceback = TRACEBACK in given or bool(os.environ.get("VLFUSE_TRACEBACK"))
     given = [argument for argument in given if argument != TRACEBACK]
@@ -38,13 +38,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"vlfuse: there is no command '{given[0]}'; commands are {', '.join(COMMANDS)}", file=sys.stderr)
         return 2
     try:
-        import_module(f"vlfuse.commands.{MODULES.get(given[0], given[0])}").main(given[1:])
+        return import_module(f"vlfuse.commands.{MODULES.get(given[0], given[0])}").main(given[1:]) or 0
     except VlfuseError as error:
         if traceback:
             raise
         print(f"vlfuse {given[0]}: {error}", file=sys.stderr)
         return 2
-    return 0
 
 
 def usage() -> str:

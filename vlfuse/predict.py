@@ -38,12 +38,13 @@ class Predictor:
         tokenizer: Tokenizer,
         transform: EvalTransform,
         max_text: int,
-        device: torch.device | str = "cpu",
+        device: torch.device | str = "auto",
         name: str = "model",
     ):
-        self.model = model.eval().to(device)
-        self.tokenizer, self.transform, self.max_text = tokenizer, transform, max_text
-        self.device, self.name = device, name
+        """device: "auto" takes a GPU where there is one. name: of the model, for error messages."""
+        self.device = torch.device(device if device != "auto" else "cuda" if torch.cuda.is_available() else "cpu")
+        self.model = model.eval().to(self.device)
+        self.tokenizer, self.transform, self.max_text, self.name = tokenizer, transform, max_text, name
 
     # --- answers ---------------------------------------------------------------------------------------------
 

@@ -1,0 +1,76 @@
+"""`vlfuse eval TASK`."""
+
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
+
+import tyro
+from rich.console import Console
+from rich.table import Table
+from tyro.conf import Positional
+
+from vlfuse.checkpoints.folder import load_folder
+from vlfuse.checkpoints.hub import resolve_model
+from vlfuse.recipes.execute import score
+
+
+def run(
+    task: Positional[Literal["vqa", "nlvr2", "nlvr", "entailment", "retrieval"]],
+    model: str,
+    data: str,
+    out: Path = Path("metrics.json"),
+    batch_size: int = 64,
+    device: str = "auto",
+    strict: bool = False,
+) -> None:
+    """Score a model on a task, beside what guessing reaches.
+
+    Args:
+        task: What to score.
+        model: A name, a folder or a hub id.
+        data: FILE.jsonl, SHARDS.tar, COCO FILE.json@IMAGES or scenes:N,split=test.
+        out: File for the scores.
+        batch_size: Samples at once.
+        device: auto, cpu, cuda.
+        strict: Stop at the first unusable sample; otherwise such are left out and counted.
+    """
+    scores = score(load_folder(resolve_model(model)), task, data, batch_size, device, strict)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    part = out.with_suffix(".part")
+    part.write_text(
+        json.dumps({"task": task, "model": model, "data": data, **scores}, indent=2) + "\n", encoding="utf-8"
+    )
+    os.replace(part, out)
+    Console().print(table(task, scores))
+    print(f"wrote {out}")
+
+
+def table(task: str, scores: dict[str, float]) -> Table:
+    """Scores in percent beside the share of the most frequent answer, or the recall of a random order."""
+    if task == "retrieval":
+        return _retrieval(scores)
+    result = Table("metric", "percent", "most frequent answer", title=f"{task}: {scores['count']:.0f} texts")
+    for name, value in scores.items():
+        if name not in ("count", "majority"):
+            result.add_row(name, f"{100 * value:.1f}", f"{100 * scores['majority']:.1f}" if name == "accuracy" else "")
+    return result
+
+
+def _retrieval(scores: dict[str, float]) -> Table:
+    title = f"retrieval: {scores['images']:.0f} pictures, {scores['captions']:.0f} captions; percent"
+    result = Table(
+        "direction", "ranked by", "recall at 1", "at 5", "at 10", "median rank", "at 1 by chance", title=title
+    )
+    for direction, name in (("ir", "picture"), ("tr", "caption")):
+        for how, words in (("itc", "similarity"), ("two_stage", "fusion")):
+            if f"{how}_{direction}_r1" in scores:
+                recalls = [f"{100 * scores[f'{how}_{direction}_r{k}']:.1f}" for k in (1, 5, 10)]
+                chance = f"{100 * scores[f'chance_{direction}_r1']:.2f}"
+                result.add_row(name, words, *recalls, f"{scores[f'{how}_{direction}_median_rank']:g}", chance)
+    return result
+
+
+def main(arguments: Sequence[str]) -> None:
+    tyro.cli(run, prog="vlfuse eval", args=arguments)

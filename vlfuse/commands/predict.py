@@ -1,0 +1,93 @@
+"""`vlfuse predict TASK`."""
+
+import json
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import tyro
+from tyro.conf import Positional
+
+import vlfuse
+from vlfuse.predict import Predictor
+from vlfuse.types import Answer, TaskError
+
+
+def run(
+    task: Positional[Literal["vqa", "reason", "entailment", "match", "embed"]],
+    model: str,
+    image: tuple[str, ...] = (),
+    text: tuple[str, ...] = (),
+    how: Literal["two-stage", "fused", "contrastive"] = "two-stage",
+    device: str = "auto",
+    json: bool = False,
+) -> None:
+    """Use a model on pictures and texts.
+
+    vqa and entailment put every text to every picture; reason judges every text about one picture, or about two together;
+    match scores every picture with every text; embed prints unit vectors of pictures and texts.
+
+    Args:
+        task: What to do.
+        model: A name, a folder or a hub id.
+        image: Pictures: paths or URLs.
+        text: Questions, statements or captions.
+        how: How match scores: contrastive, fused, or the best of the first re-ranked by the second.
+        device: auto, cpu, cuda.
+        json: Print JSON, one object a line.
+    """
+    if task == "embed" and not (image or text):
+        raise TaskError("embed needs --image FILE or --text TEXT")
+    if task != "embed" and not (image and text):
+        raise TaskError(f"{task} needs --image FILE and --text TEXT; several of each may follow")
+    for row in predict(vlfuse.load(model, device), task, list(image), list(text), how):
+        print(dumps(row) if json else line(row))
+
+
+def predict(
+    model: Predictor, task: str, images: list[str], texts: list[str], how: str = "two-stage"
+) -> list[dict[str, Any]]:
+    """One object for each answer, pair or vector."""
+    if task == "reason":
+        answers = model.reason(images, texts)
+        return [answered({"image": images, "text": text}, a) for text, a in zip(texts, answers, strict=True)]  # type: ignore[arg-type]
+    if task == "match":
+        scores = model.match(images, texts, how).tolist()
+        return [
+            {"image": image, "text": text, "score": round(score, 4)}
+            for image, row in zip(images, scores, strict=True)
+            for text, score in zip(texts, row, strict=True)
+        ]
+    if task == "embed":
+        vectors = model.embed_image(images).tolist() if images else []
+        written = model.embed_text(texts).tolist() if texts else []
+        return [{"image": i, "vector": v} for i, v in zip(images, vectors, strict=True)] + [
+            {"text": t, "vector": v} for t, v in zip(texts, written, strict=True)
+        ]
+    ask = model.ask if task == "vqa" else model.entails
+    return [
+        answered({"image": image, "text": text}, answer)
+        for image in images
+        for text, answer in zip(texts, ask(image, texts), strict=True)  # type: ignore[arg-type]
+    ]
+
+
+def answered(about: dict[str, Any], answer: Answer) -> dict[str, Any]:
+    return {**about, "answer": answer.text, "score": round(answer.score, 4), "alternatives": dict(answer.alternatives)}
+
+
+def dumps(row: dict[str, Any]) -> str:
+    return json.dumps(row, ensure_ascii=False)
+
+
+def line(row: dict[str, Any]) -> str:
+    """The row for people."""
+    if "vector" in row:
+        return f"{row.get('image') or row['text']}: {' '.join(f'{x:.4f}' for x in row['vector'])}"
+    pictures = row["image"] if isinstance(row["image"], str) else " + ".join(row["image"])
+    if "answer" in row:
+        return f"{pictures}: {row['text']} -> {row['answer']} ({100 * row['score']:.0f} %)"
+    return f"{row['score']:9.3f}  {pictures}: {row['text']}"
+
+
+def main(arguments: Sequence[str]) -> None:
+    tyro.cli(run, prog="vlfuse predict", args=arguments)
