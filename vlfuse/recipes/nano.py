@@ -11,7 +11,7 @@ from vlfuse.recipes.sizes import size_of
 HELD_OUT = 500  # scenes of each evaluation
 
 
-def fiber_nano(out: str = "runs/fiber-nano", steps: int = 5000, init: str = "") -> Run:
+def fiber_nano(out: str = "runs/fiber-nano", steps: int = 4500, init: str = "") -> Run:
     """Train the shipped model `fiber-nano` on generated scenes: captions, questions, pairs and entailment at once.
 
     Args:

@@ -35,7 +35,7 @@ def nano() -> Size:
         embed_dim=48, depths=(1, 4, 1), heads=(3, 3, 6), window=8, patch=4, drop_path=0.0, position_grid=16
     )
     config = FiberConfig(swin, text, fuse_last=3, width=128, gate=1.0, init="scratch")
-    return Size(config, "scenes", image_size=64, max_text=64, pretrain_lr=1.2e-3, finetune_lr=5e-4)
+    return Size(config, "scenes", image_size=64, max_text=64, pretrain_lr=5e-4, finetune_lr=5e-4)
 
 
 def tiny() -> Size:
