@@ -18,8 +18,8 @@ from vlfuse.data.tokenizer import Tokenizer
 from vlfuse.data.transforms import EvalTransform
 from vlfuse.objectives.itm import ImageTextMatching
 from vlfuse.systems.base import Model, System
-from vlfuse.tasks.retrieval import Gallery, fused_scores, two_stage
-from vlfuse.types import Answer, Batch, Images, ImageSource, ImageState, TaskError, Texts, TextState
+from vlfuse.tasks.retrieval import Gallery, fused_where, lift, top
+from vlfuse.types import Answer, Batch, Images, ImageSource, ImageState, TaskError, Texts, TextState, cat
 
 T = TypeVar("T")
 CHUNK = 32  # images or texts encoded at once
@@ -88,24 +88,20 @@ class Predictor:
             raise TaskError(f"how is '{how}'; allowed: contrastive, fused, two-stage")
         pictures, sentences = _as_list(images), _as_list(texts)
         image, text = self._image_states(pictures), self._text_states(sentences)
-        similarity = self.model.system.similarity(
-            self.model.system.project_image(image), self.model.system.project_text(text)
-        )
+        similarity = self.system.similarity(self.system.project_image(image), self.system.project_text(text))
         if how == "contrastive":
             return similarity.cpu()
         gallery = Gallery(image, text, torch.zeros(len(sentences), dtype=torch.long), similarity)
-        matching = self._matching()
-        if how == "two-stage":
-            return two_stage(self.model.system, matching, gallery, candidates)[0].cpu()
-        pairs = torch.cartesian_prod(torch.arange(len(pictures)), torch.arange(len(sentences))).to(self.device)
-        return fused_scores(self.model.system, matching, gallery, pairs.view(-1, 2)).view_as(similarity).cpu()
+        chosen = top(similarity, candidates if how == "two-stage" else len(sentences))
+        fused = fused_where(chosen, self.system, self._matching(), gallery)
+        return (lift(similarity, fused, chosen) if how == "two-stage" else fused).cpu()
 
     @torch.no_grad()
     def embed_image(self, images: ImageSource | Sequence[ImageSource]) -> Tensor:
         """Unit vectors [B, E] ([E] for one image) of the contrastive space."""
         pictures = _as_list(images)
         vectors = [
-            self.model.system.project_image(self._image_states(pictures[i : i + CHUNK]))
+            self.system.project_image(self._image_states(pictures[i : i + CHUNK]))
             for i in range(0, len(pictures), CHUNK)
         ]
         return torch.cat(vectors).cpu() if _is_list(images) else vectors[0][0].cpu()
@@ -115,7 +111,7 @@ class Predictor:
         """Unit vectors [N, E] ([E] for one text) of the contrastive space."""
         sentences = _as_list(texts)
         vectors = [
-            self.model.system.project_text(self._text_states(sentences[i : i + CHUNK]))
+            self.system.project_text(self._text_states(sentences[i : i + CHUNK]))
             for i in range(0, len(sentences), CHUNK)
         ]
         return torch.cat(vectors).cpu() if not isinstance(texts, str) else vectors[0][0].cpu()
@@ -123,11 +119,11 @@ class Predictor:
     # --- from the user's things to tensors ---------------------------------------------------------------------
 
     def images(self, sources: Sequence[ImageSource]) -> Images:
-        """Open and preprocess pictures: Images on the model's device."""
-        pixels = []
-        for source in sources:
-            picture = load_image(_from_tensor(source))
-            pixels.append(self.transform(picture, torch.zeros(0, 4), np.random.default_rng(0))[0])
+        """Open and preprocess pictures: Images on the model's device. Raises TaskError where there is none."""
+        if not sources:
+            raise TaskError("no picture was given; give at least one")
+        no_boxes, no_chance = torch.zeros(0, 4), np.random.default_rng(0)
+        pixels = [self.transform(load_image(_from_tensor(source)), no_boxes, no_chance)[0] for source in sources]
         return join_pictures(pixels).to(self.device)
 
     @property
@@ -135,10 +131,14 @@ class Predictor:
         return self.model.system
 
     def _image_states(self, sources: Sequence[ImageSource]) -> ImageState:
-        return self.system.encode_image(self.images(sources))
+        images = self.images(sources)
+        return cat(*(self.system.encode_image(images[i : i + CHUNK]) for i in range(0, len(images), CHUNK)))
 
     def _text_states(self, texts: Sequence[str]) -> TextState:
-        return self.system.encode_text(self.tokenizer.encode(list(texts), self.max_text).to(self.device))
+        if not texts:
+            raise TaskError("no text was given; give at least one")
+        tokens = self.tokenizer.encode(list(texts), self.max_text).to(self.device)
+        return cat(*(self.system.encode_text(tokens[i : i + CHUNK]) for i in range(0, len(tokens), CHUNK)))
 
     def _judge(self, head: str, images: list[ImageSource], texts: list[str], pictures: int) -> list[Answer]:
         """Answers of a head that reads one text row with `pictures` image rows; one set of pictures may serve every text."""

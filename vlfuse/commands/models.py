@@ -41,12 +41,12 @@ def run(models: Positional[tuple[str, ...]] = ()) -> None:
         table.add_row(
             name, config.system, ", ".join(config.heads) or "none", ", ".join(uses), f"{given.size} px", f"{given.max_text} tokens"
         )  # fmt: skip
-    console = Console()
-    console.print(
-        table if folders else "no model came with this package, and none is under runs/: `vlfuse demo` makes one"
-    )
+    if folders:
+        Console().print(table)
+    else:
+        print("no model came with this package, and none is under runs/: `vlfuse demo` makes one")
     for name, format in FORMATS.items():
-        console.print(f"`vlfuse import FILE --format {name}` makes a model of {format.about}", highlight=False)
+        print(f"`vlfuse import FILE --format {name}` makes a model of {format.about}")
 
 
 def main(arguments: Sequence[str]) -> None:

@@ -67,7 +67,8 @@ def pairs(model: Predictor) -> tuple[Pair, ...]:
     for small, large in zip(seen, shown, strict=True):
         answers = model.reason(list(small.images), [s.text for s in small.statements])
         judged = [_judged(s.text, a, s.label) for s, a in zip(small.statements, answers, strict=True)]  # type: ignore[arg-type]
-        found.append(Pair(*large.images, tuple(judged)))
+        left, right = large.images
+        found.append(Pair(left, right, tuple(judged)))
     return tuple(found)
 
 

@@ -90,25 +90,35 @@ def two_stage(
 
     Returns two [B, N] score tables: for image queries (compare along a row) and for text queries (along a column).
     """
-    if candidates < 1:
-        raise ConfigError(f"candidates is {candidates}; re-ranking needs at least 1")
-    similarity = gallery.similarity
-    by_image = _top(similarity, candidates)
-    by_text = _top(similarity.T, candidates).T
-    wanted = by_image | by_text
-    pairs = wanted.nonzero()
-    fused = torch.full_like(similarity, float("-inf"))
-    fused[wanted] = fused_scores(system, matching, gallery, pairs, batch_size, progress)
-    return _lift(similarity, fused, by_image), _lift(similarity, fused, by_text)
+    by_image = top(gallery.similarity, candidates)
+    by_text = top(gallery.similarity.T, candidates).T
+    fused = fused_where(by_image | by_text, system, matching, gallery, batch_size, progress)
+    return lift(gallery.similarity, fused, by_image), lift(gallery.similarity, fused, by_text)
 
 
-def _top(similarity: Tensor, k: int) -> Tensor:
+def fused_where(
+    wanted: Tensor,
+    system: System,
+    matching: ImageTextMatching,
+    gallery: Gallery,
+    batch_size: int = 256,
+    progress: Callable[[int, int], None] | None = None,
+) -> Tensor:
+    """[B, N] fused scores where `wanted` [B, N] bool, minus infinity elsewhere."""
+    fused = torch.full_like(gallery.similarity, float("-inf"))
+    fused[wanted] = fused_scores(system, matching, gallery, wanted.nonzero(), batch_size, progress)
+    return fused
+
+
+def top(similarity: Tensor, k: int) -> Tensor:
     """[R, K] bool: the k best columns of every row."""
+    if k < 1:
+        raise ConfigError(f"candidates is {k}; re-ranking needs at least 1")
     best = similarity.topk(min(k, similarity.shape[1]), dim=1).indices
     return torch.zeros_like(similarity, dtype=torch.bool).scatter_(1, best, True)
 
 
-def _lift(similarity: Tensor, fused: Tensor, chosen: Tensor) -> Tensor:
+def lift(similarity: Tensor, fused: Tensor, chosen: Tensor) -> Tensor:
     """Fused scores where chosen, moved above every contrastive score elsewhere."""
     floor = similarity.max() - fused[chosen].min() + 1
     return torch.where(chosen, fused + floor, similarity)
