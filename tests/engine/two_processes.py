@@ -10,13 +10,15 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
+from tests.engine.stub import StubLoader, stub_model, stub_run
 from vlfuse.checkpoints.config import config_to_dict
-from vlfuse.engine import Evaluation, Run, Source, start
+from vlfuse.engine import Evaluation, Evaluator, Run, Source, start, train
 from vlfuse.engine.build import build
 from vlfuse.engine.distributed import stop, wrap
 from vlfuse.engine.step import Stream, Update
 from vlfuse.ops.distributed import gather_with_grad, global_mean
 from vlfuse.recipes.sizes import size_of
+from vlfuse.systems.base import Model
 
 REPOSITORY = Path(__file__).parents[2]
 
@@ -119,5 +121,22 @@ def ops(out: Path) -> None:
     stop()
 
 
+def loop(out: Path) -> None:
+    """The whole loop on the stub, twelve steps; called again it finds the run half done and goes on."""
+    world = start("cpu")
+    folder = out / f"run-{world.size}"
+    evaluations = (Evaluation("guess", "scenes:8", every=3),)
+    run = stub_run(folder, steps=12, accumulate=2, evaluations=evaluations, best="guess/score")
+    model = stub_model(dropout=0.0)
+    loader = StubLoader(4, rank=world.rank, world_size=world.size)
+
+    def scores(model: Model) -> dict[str, float]:
+        return {"score": float(model.get_parameter("system.image.weight").abs().sum())}
+
+    resume = (folder / "run.json").exists()
+    train(run, model, [loader], [Evaluator("guess", scores, every=3)], world, resume)
+    stop()
+
+
 if __name__ == "__main__":
-    {"gradients": gradients, "ops": ops}[sys.argv[1]](Path(sys.argv[2]))
+    {"gradients": gradients, "ops": ops, "loop": loop}[sys.argv[1]](Path(sys.argv[2]))

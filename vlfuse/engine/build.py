@@ -253,7 +253,9 @@ def evaluation_loader(
 ) -> Loader:
     """The data set in order, with all texts of a kind, and nothing left to chance."""
     world = world or World()
-    transform: Transform = Blind(given.size) if blind else EvalTransform(given.size, given.mean, given.std, given.keep_aspect)
+    transform: Transform = (
+        Blind(given.size) if blind else EvalTransform(given.size, given.mean, given.std, given.keep_aspect)
+    )
     captions, questions, statements = (ALL if kind == reads else 0 for kind in FIELDS)
     collate = Collate(tokenizer, transform, given.max_text, captions, questions, statements, mask_probability=0.0)
     return Loader(

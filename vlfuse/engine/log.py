@@ -1,6 +1,7 @@
 """What a run reports: `log.jsonl` always, a line on the console, TensorBoard when asked."""
 
 import json
+import math
 import os
 import sys
 import time
@@ -71,7 +72,7 @@ class Log:
             self._board.close()
 
     def _write(self, record: dict[str, Any]) -> None:
-        self._file.write(json.dumps(record) + "\n")
+        self._file.write(json.dumps(finite(record)) + "\n")
         self._file.flush()  # a killed process loses nothing that was logged
         if self._board is not None:
             for name, value in {**record, **record.get("scores", {})}.items():
@@ -88,6 +89,13 @@ def read(path: Path) -> list[dict[str, Any]]:
         except json.JSONDecodeError:
             break
     return records
+
+
+def finite(record: Any) -> Any:
+    """The same with null for infinities and NaN, which JSON has no words for (a gradient that fp16 could not hold)."""
+    if isinstance(record, dict):
+        return {name: finite(value) for name, value in record.items()}
+    return None if isinstance(record, float) and not math.isfinite(record) else record
 
 
 def truncate(path: Path, step: int) -> None:
