@@ -24,7 +24,7 @@ def table_window(table: Tensor) -> int:
 def resize_bias_table(table: Tensor, window: int) -> Tensor:
     """[R, H] -> [(2 window - 1)^2, H], bicubic over the two offsets; the table itself when the window is its own.
 
-    Published arithmetic (fact sheet section 5): align_corners off, no antialiasing, values not rescaled.
+    Published arithmetic: align_corners off, no antialiasing, values not rescaled.
     """
     before = table_window(table)
     if before == window:

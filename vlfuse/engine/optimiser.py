@@ -22,7 +22,7 @@ PUBLISHED_CROSS = ("cross_modal", "i2t", "t2i")
 
 
 def published_role(official: str) -> tuple[Role, bool]:
-    """Role and decay of a parameter by FIBER's name for it (fact sheet: six groups, by parts of the name)."""
+    """Role and decay of a parameter by FIBER's name for it (its six groups go by parts of the name)."""
     decay = not any(part in official for part in PUBLISHED_NO_DECAY)
     if any(part in official for part in PUBLISHED_HEADS):
         return "head", decay
