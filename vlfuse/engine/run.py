@@ -135,6 +135,7 @@ class Run:
     keep_aspect: pictures keep their shape and get as many pixels as a square of image_size has, for sources without augmentation.
     accumulate: passes per update. workers: processes that prepare data. save_every, keep: checkpoints, and how many of the
     last to keep. best: the score ("evaluation/metric") whose best checkpoint is kept and released.
+    release: precision of the matrices in the released model; float16 halves its size.
     strict: stop at the first unusable sample. blind: hide the pictures, in training and evaluation: what the text alone
     gives away. compile, activation_checkpointing: speed and memory, not results.
     """
@@ -162,6 +163,7 @@ class Run:
     keep: int = 2
     best: str = ""
     log_every: int = 10
+    release: Literal["float32", "float16"] = "float32"
     tensorboard: bool = False
     compile: bool = False
     activation_checkpointing: bool = False
@@ -220,7 +222,7 @@ def load_run(folder: str | Path) -> Run:
 
 
 # What may change when a run goes on: where and how it runs, not what it computes.
-FREE = {"out", "device", "workers", "save_every", "keep", "log_every", "tensorboard", "activation_checkpointing", "evaluations", "best"}  # fmt: skip
+FREE = {"out", "device", "workers", "save_every", "keep", "log_every", "tensorboard", "activation_checkpointing", "evaluations", "best", "release"}  # fmt: skip
 
 
 def require_same(run: Run) -> None:

@@ -8,6 +8,7 @@ import torch
 
 from vlfuse.checkpoints.config import unknown
 from vlfuse.checkpoints.folder import LoadedModel, Preprocessing, save_folder
+from vlfuse.data.problems import Problems
 from vlfuse.data.readers import open_dataset
 from vlfuse.data.tokenizer import Tokenizer
 from vlfuse.engine.build import build, evaluation_loader
@@ -33,8 +34,7 @@ def execute(run: Run, resume: bool = False, command: str = "") -> Path:
     folder = Path(run.out) / MODEL
     if world.main:
         for loader in built.loaders:
-            if loader.problems:
-                print(f"{len(loader.problems)} unusable samples were replaced by others: {loader.problems.by_kind()}")
+            tell(loader.problems, "replaced by others")
         release(run, built.model, built.tokenizer, built.preprocessing, folder, command)
     barrier(world)
     return folder
@@ -46,7 +46,8 @@ def release(
     """Write the model with its card, its training log and the run that made it."""
     scores = read_scores(run.out)
     notes = {"recipe": run.recipe, "steps": run.steps, "seed": run.seed, "command": command, "scores": scores}
-    save_folder(folder, model, tokenizer, preprocessing, card=card(run, model, folder, scores, command), notes=notes)
+    text = card(run, model, folder, scores, command)
+    save_folder(folder, model, tokenizer, preprocessing, dtype=run.release, card=text, notes=notes)
     for name in (LOG, RUN):
         shutil.copyfile(Path(run.out) / name, folder / name)
 
@@ -103,6 +104,12 @@ def score(
     )
     with torch.no_grad():
         found = EVALUATIONS[task].scores(loaded.model.to(world.device).eval(), loader, world)
-    if loader.problems:
-        print(f"{len(loader.problems)} unusable samples were left out: {loader.problems.by_kind()}")
+    tell(loader.problems, "left out")
     return found
+
+
+def tell(problems: Problems, fate: str) -> None:
+    """Say how many different samples of a loader were unusable, if any."""
+    if problems:
+        kinds = ", ".join(f"{number} {kind}" for kind, number in sorted(problems.by_kind().items()))
+        print(f"{len(problems)} unusable samples were {fate}: {kinds}")

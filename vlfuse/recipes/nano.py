@@ -45,6 +45,7 @@ def fiber_nano(out: str = "runs/fiber-nano", steps: int = 4500, init: str = "") 
         evaluations=held_out(px, every=1000),
         save_every=250,
         log_every=25,
+        release="float16",
         **start,
     )  # fmt: skip
 
