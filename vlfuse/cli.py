@@ -5,8 +5,6 @@ import sys
 from collections.abc import Sequence
 from importlib import import_module
 
-from vlfuse.types import VlfuseError
-
 COMMANDS = {
     "demo": "train a small model on generated scenes and write a report of what it learnt",
     "train": "train a model by a recipe",
@@ -37,6 +35,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if given[0] not in COMMANDS:
         print(f"vlfuse: there is no command '{given[0]}'; commands are {', '.join(COMMANDS)}", file=sys.stderr)
         return 2
+    from vlfuse.types import VlfuseError  # brings torch, which --help can do without
+
     try:
         return import_module(f"vlfuse.commands.{MODULES.get(given[0], given[0])}").main(given[1:]) or 0
     except VlfuseError as error:

@@ -1,0 +1,145 @@
+"""The other commands: data, eval, predict, models, import, new, and how errors are told."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+
+from tests.checkpoints.test_importing import checkpoint, words  # noqa: F401  (fixtures)
+from vlfuse.checkpoints.folder import read_config
+from vlfuse.cli import COMMANDS
+from vlfuse.types import CheckpointError
+
+REPOSITORY = Path(__file__).parents[2]
+
+
+def test_help_is_quick_and_complete():
+    """Without torch, which takes a second to import."""
+    program = "import sys; from vlfuse.cli import main; code = main(['--help']); print('torch' in sys.modules); sys.exit(code)"
+    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, env=environment)
+    assert done.returncode == 0 and done.stdout.endswith("False\n"), done.stderr
+    assert all(f"  {name} " in done.stdout for name in COMMANDS)
+
+
+@pytest.mark.parametrize("command", [*COMMANDS, "train vqa", "data check", "data convert"])
+def test_every_command_explains_itself(command, vlfuse):
+    code, out, err = vlfuse(*command.split(), "--help")
+    assert code == 0, err
+    assert f"vlfuse {command}" in out
+
+
+def test_scenes_are_written_checked_counted_and_drawn(vlfuse, tmp_path):
+    code, out, _ = vlfuse("data", "scenes", "--n", 3, "--size", 64, "--out", "scenes")
+    assert code == 0 and "scenes/data.jsonl" in out
+    code, out, _ = vlfuse("data", "check", "scenes/data.jsonl", "--tokenizer", "scenes", "--max-text", 5)
+    assert code == 0 and "3 of 3 samples are usable" in out and "longer than 5 tokens" in out
+    code, out, _ = vlfuse("data", "stats", "scenes/data.jsonl")
+    assert code == 0 and "3 samples" in out and "questions" in out
+    assert vlfuse("data", "draw", "scenes/data.jsonl", "--number", 2, "--out", "sheet.png")[0] == 0
+    assert Image.open(tmp_path / "sheet.png").width > 300
+    code, _, err = vlfuse("data", "scenes", "--n", 3, "--out", "scenes")
+    assert code == 2 and "exists" in err
+
+
+def test_convert(vlfuse, tmp_path):
+    source = tmp_path / "rad"
+    (source / "images").mkdir(parents=True)
+    Image.new("RGB", (8, 8)).save(source / "images" / "a.jpg")
+    row = {"image": "a.jpg", "question": "is it?", "answer": "Yes", "question_id": 1}
+    (source / "train.jsonl").write_text(json.dumps(row) + "\n" + json.dumps({**row, "image": "b.jpg"}) + "\n")
+    code, out, _ = vlfuse("data", "convert", "vqa-rad", source, "--out", "out")
+    assert code == 0 and "1 of 2 rows kept" in out and "1 dropped: picture is missing" in out
+    assert vlfuse("data", "check", "out/train.jsonl")[0] == 0
+    code, _, err = vlfuse("data", "convert", "vqarad", source, "--out", "out")
+    assert code == 2 and "format 'vqarad' is unknown; did you mean 'vqa-rad'?" in err
+
+
+@pytest.mark.parametrize(
+    ("task", "kind", "score"),
+    [
+        ("vqa", "single", "accuracy"),
+        ("nlvr", "single", "accuracy"),
+        ("nlvr2", "pairs", "accuracy"),
+        ("entailment", "entailment", "accuracy"),
+        ("retrieval", "single", "two_stage_ir_r1"),
+    ],
+)
+def test_eval(task, kind, score, vlfuse, data, model, tmp_path):
+    code, out, err = vlfuse("eval", task, "--model", model, "--data", data / kind / "data.jsonl", "--device", "cpu")
+    assert code == 0, err
+    written = json.loads((tmp_path / "metrics.json").read_text())
+    assert 0 <= written[score] <= 1 and written["task"] == task
+    assert f"{100 * written[score]:.1f}" in out
+    assert ("most frequent answer" in out) == (task != "retrieval") and ("by chance" in out) == (task == "retrieval")
+
+
+def test_predict(vlfuse, data, model):
+    one, two = (data / "single" / "images" / f"{i:06d}.png" for i in (0, 1))
+    ask = ["--model", model, "--image", one, two, "--text", "how many circles?", "a red star", "--json"]
+    for task, number in {"vqa": 4, "entailment": 4, "reason": 2, "match": 4, "embed": 4}.items():
+        code, out, err = vlfuse("predict", task, *ask)
+        assert code == 0, err
+        rows = [json.loads(line) for line in out.splitlines()]
+        assert len(rows) == number, task
+    assert len(rows[0]["vector"]) == 16 and rows[3]["text"] == "a red star"
+    code, out, _ = vlfuse("predict", "vqa", "--model", model, "--image", one, "--text", "how many circles?")
+    assert code == 0 and out.startswith(f"{one}: how many circles? -> ") and out.rstrip().endswith("%)")
+    code, _, err = vlfuse("predict", "vqa", "--model", model, "--image", one)
+    assert code == 2 and "needs --image FILE and --text TEXT" in err
+    code, _, err = vlfuse("predict", "vqa", "--model", model, "--image", "gone.png", "--text", "what?")
+    assert code == 2 and "gone.png" in err
+
+
+def test_models_are_listed_where_runs_left_them(vlfuse, model, tmp_path):
+    code, out, _ = vlfuse("models", model)
+    assert code == 0 and "nlvr2" in out and "64 px" in out
+    (tmp_path / "runs" / "mine").mkdir(parents=True)
+    (tmp_path / "runs" / "mine" / "model").symlink_to(model)
+    assert "runs/mine/model" in vlfuse("models")[1]
+
+
+def test_import(vlfuse, checkpoint, words, tmp_path):  # noqa: F811
+    words.save(tmp_path / "words")
+    code, out, err = vlfuse("import", checkpoint, "--tokenizer", "words", "--out", "model")
+    assert code == 0, err
+    assert "mapped" in out and "wrote model" in out
+    assert set(read_config(tmp_path / "model").heads) == {"itc", "vqa"}
+    weights = torch.load(checkpoint, weights_only=False)
+    weights["state_dict"]["surprise"] = torch.zeros(1)
+    torch.save(weights, checkpoint)
+    code, _, err = vlfuse("import", checkpoint, "--tokenizer", "words", "--out", "other")
+    assert code == 2 and "surprise" in err and not (tmp_path / "other").exists()
+
+
+def test_new(vlfuse, data, tmp_path):
+    code, out, err = vlfuse("new", "--size", "nano", "--out", "fresh")
+    assert code == 0 and "wrote fresh" in out, err
+    assert read_config(tmp_path / "fresh").heads == {}
+
+
+def test_errors_are_one_message(vlfuse, data, model, monkeypatch):
+    file = data / "single" / "data.jsonl"
+    for arguments, message in (
+        (["dance"], "there is no command 'dance'"),
+        (["train", "vqq"], "recipe 'vqq' is unknown; did you mean 'vqa'?"),
+        (["train", "vqa", "--data", "gone.jsonl"], "gone.jsonl"),
+        (["train", "vqa", "--data", file, "--size", "base"], "roberta-base"),
+        (["train", "fiber-coarse", "--size", "base"], "no data of its own"),
+        (["train", "vqa", "--data", file, "--optim.lr", "-1"], "optim.lr is -1.0; it must be above 0"),
+        (["eval", "vqa", "--model", "gone", "--data", file], "there is no model 'gone'"),
+        (["eval", "nlvr2", "--model", model, "--data", file], "2 picture(s)"),
+    ):
+        code, _, err = vlfuse(*arguments)
+        assert code == 2 and message in err and "Traceback" not in err, (arguments, err)
+    assert vlfuse("train", "vqa", "--data", file, "--no-such-field", "1")[0] == 2
+    with pytest.raises(CheckpointError):
+        vlfuse("eval", "vqa", "--model", "gone", "--data", file, "--traceback")
+    monkeypatch.setenv("VLFUSE_TRACEBACK", "1")
+    with pytest.raises(CheckpointError):
+        vlfuse("eval", "vqa", "--model", "gone", "--data", file)
