@@ -1,11 +1,13 @@
 """Fine-tuning for a task: questions, statements about one picture or two, entailment, retrieval."""
 
 import math
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-from vlfuse.data.readers import open_dataset
+from vlfuse.data.problems import SampleError
+from vlfuse.data.readers import Dataset, open_dataset
 from vlfuse.engine.run import Optim, Run, Source
 from vlfuse.recipes.asked import Asked
 from vlfuse.recipes.pretrain import small_optim
@@ -114,15 +116,20 @@ def read_answers(file: str) -> list[str]:
 def _finetune(asked: Asked, task: str, plan_name: str, heads: dict[str, float]) -> Run:
     small = asked.size_name != "base"
     plan, size = (SMALL if small else PUBLISHED)[plan_name], size_of(asked.size_name)
-    data = asked.data
-    if not data and asked.size_name != "nano":
-        raise ConfigError(f"size {asked.size_name} has no data of its own; name some with --data")
-    data = data or scenes(size=size.image_size, **SCENES.get(task, {"captions": 1, "fields": "captions"}))
     reads = READS.get(task, "captions")
+    data, batch_size, steps = asked.data, plan.batch_size, SCENES_STEPS
+    if data and not data.startswith("scenes:"):
+        dataset = open_dataset(data)
+        batch_size = min(batch_size, len(dataset))
+        steps = _steps(_numbers(dataset, reads, data), len(dataset), batch_size, plan)
+    elif not data:
+        if asked.size_name != "nano":
+            raise ConfigError(f"size {asked.size_name} has no data of its own; name some with --data")
+        data = scenes(size=size.image_size, **SCENES.get(task, {"captions": 1, "fields": "captions"}))
     source = Source(
         data,
         heads,
-        plan.batch_size,
+        batch_size,
         captions=plan.texts if reads == "captions" else 0,
         questions=plan.texts if reads == "questions" else 0,
         statements=plan.texts if reads == "statements" else 0,
@@ -132,7 +139,7 @@ def _finetune(asked: Asked, task: str, plan_name: str, heads: dict[str, float]) 
     return Run(
         recipe=task,
         out=asked.folder(task),
-        steps=asked.steps or _steps(data, reads, plan),
+        steps=asked.steps or steps,
         sources=(source,),
         optim=small_optim(size.finetune_lr) if small else optim,
         evaluations=asked.evaluations(task),
@@ -140,13 +147,20 @@ def _finetune(asked: Asked, task: str, plan_name: str, heads: dict[str, float]) 
     )
 
 
-def _steps(data: str, reads: str, plan: Plan) -> int:
-    """Updates of the plan's epochs; texts are counted in the first samples and taken for typical."""
-    if data.startswith("scenes:"):
-        return SCENES_STEPS
-    dataset = open_dataset(data)
-    found = [len(getattr(dataset[i], reads)) for i in range(min(LOOKED_AT, len(dataset)))]
-    texts = sum(found) / len(found) * len(dataset)
-    if not texts:
-        raise DataError(f"the first {len(found)} samples of {data} have no {reads}; this task learns from them")
-    return max(1, math.ceil(texts * plan.epochs / (plan.batch_size * min(plan.texts, max(found)))))
+def _numbers(dataset: Dataset, reads: str, data: str) -> list[int]:
+    """How many texts of a kind each of the first usable samples has."""
+    numbers = []
+    for index in range(min(LOOKED_AT, len(dataset))):
+        with suppress(SampleError):  # the run leaves it out, too, and counts it
+            numbers.append(len(getattr(dataset[index], reads)))
+    if not sum(numbers):
+        raise DataError(
+            f"the first {len(numbers)} usable samples of {data} have no {reads}; this task learns from them"
+        )
+    return numbers
+
+
+def _steps(numbers: list[int], samples: int, batch_size: int, plan: Plan) -> int:
+    """Updates of the plan's epochs, if all samples have as many texts as those looked at."""
+    texts = sum(numbers) / len(numbers) * samples
+    return max(1, math.ceil(texts * plan.epochs / (batch_size * min(plan.texts, max(numbers)))))
