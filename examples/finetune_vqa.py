@@ -8,7 +8,6 @@ One line of the files: {"image": "images/1.jpg", "questions": [{"question": "wha
 import sys
 from dataclasses import replace
 
-import vlfuse
 from vlfuse.recipes import vqa
 from vlfuse.recipes.asked import Asked
 from vlfuse.recipes.execute import execute, read_scores
@@ -20,7 +19,7 @@ def main(model: str, train: str, val: str, out: str, steps: str = "300") -> None
     folder = execute(run)
     scores = read_scores(out)
     print(f"accuracy {scores['vqa/accuracy']:.1%}; always the most frequent answer {scores['vqa/majority']:.1%}")
-    print(f'use it: vlfuse.load("{folder}"), answers: {", ".join(vlfuse.load(str(folder)).model.head("vqa").answers)}')
+    print(f'use it: vlfuse predict vqa --model {folder} --image FILE --text "what is it?"')
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ Shapes: B images, N texts, E embedding width.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TypeVar
+from typing import TypeAlias, TypeVar, overload
 
 import numpy as np
 import torch
@@ -22,6 +22,7 @@ from vlfuse.tasks.retrieval import Gallery, fused_where, lift, top
 from vlfuse.types import Answer, Batch, Images, ImageSource, ImageState, TaskError, Texts, TextState, cat
 
 T = TypeVar("T")
+Picture: TypeAlias = ImageSource | Tensor
 CHUNK = 32  # images or texts encoded at once
 
 
@@ -48,23 +49,33 @@ class Predictor:
 
     # --- answers ---------------------------------------------------------------------------------------------
 
-    def ask(self, image: ImageSource | Sequence[ImageSource], question: str | Sequence[str]) -> Answer | list[Answer]:
+    @overload
+    def ask(self, image: Picture, question: str) -> Answer: ...
+    @overload
+    def ask(self, image: Picture | Sequence[Picture], question: str | Sequence[str]) -> list[Answer]: ...
+    def ask(self, image: Picture | Sequence[Picture], question: str | Sequence[str]) -> Answer | list[Answer]:
         """Answer a question about a picture: one and one, one picture and many questions (it is encoded once), or lists of equal length."""
         images, questions, single = _aligned(image, question)
         return _unwrap(self._judge("vqa", images, questions, pictures=1), single)
 
-    def reason(
-        self, images: ImageSource | Sequence[ImageSource], statement: str | Sequence[str]
-    ) -> Answer | list[Answer]:
+    @overload
+    def reason(self, images: Picture | Sequence[Picture], statement: str) -> Answer: ...
+    @overload
+    def reason(self, images: Picture | Sequence[Picture], statement: Sequence[str]) -> list[Answer]: ...
+    def reason(self, images: Picture | Sequence[Picture], statement: str | Sequence[str]) -> Answer | list[Answer]:
         """Is the statement true of this picture (head `nlvr`) or of this pair of pictures (head `nlvr2`)? "true" or "false"."""
-        pictures: list[ImageSource] = _as_list(images)
+        pictures: list[Picture] = _as_list(images)
         if len(pictures) not in (1, 2):
             raise TaskError(f"reason reads one picture or a pair, not {len(pictures)}")
         statements = [statement] if isinstance(statement, str) else list(statement)
         answers = self._judge("nlvr" if len(pictures) == 1 else "nlvr2", pictures, statements, len(pictures))
         return answers[0] if isinstance(statement, str) else answers
 
-    def entails(self, image: ImageSource | Sequence[ImageSource], text: str | Sequence[str]) -> Answer | list[Answer]:
+    @overload
+    def entails(self, image: Picture, text: str) -> Answer: ...
+    @overload
+    def entails(self, image: Picture | Sequence[Picture], text: str | Sequence[str]) -> list[Answer]: ...
+    def entails(self, image: Picture | Sequence[Picture], text: str | Sequence[str]) -> Answer | list[Answer]:
         """Does the picture entail the text, contradict it, or leave it open (neutral)?"""
         images, texts, single = _aligned(image, text)
         return _unwrap(self._judge("entailment", images, texts, pictures=1), single)
@@ -74,7 +85,7 @@ class Predictor:
     @torch.no_grad()
     def match(
         self,
-        images: ImageSource | Sequence[ImageSource],
+        images: Picture | Sequence[Picture],
         texts: str | Sequence[str],
         how: str = "two-stage",
         candidates: int = 32,
@@ -97,7 +108,7 @@ class Predictor:
         return (lift(similarity, fused, chosen) if how == "two-stage" else fused).cpu()
 
     @torch.no_grad()
-    def embed_image(self, images: ImageSource | Sequence[ImageSource]) -> Tensor:
+    def embed_image(self, images: Picture | Sequence[Picture]) -> Tensor:
         """Unit vectors [B, E] ([E] for one image) of the contrastive space."""
         pictures = _as_list(images)
         vectors = [
@@ -118,7 +129,7 @@ class Predictor:
 
     # --- from the user's things to tensors ---------------------------------------------------------------------
 
-    def images(self, sources: Sequence[ImageSource]) -> Images:
+    def images(self, sources: Sequence[Picture]) -> Images:
         """Open and preprocess pictures: Images on the model's device. Raises TaskError where there is none."""
         if not sources:
             raise TaskError("no picture was given; give at least one")
@@ -130,7 +141,7 @@ class Predictor:
     def system(self) -> System:
         return self.model.system
 
-    def _image_states(self, sources: Sequence[ImageSource]) -> ImageState:
+    def _image_states(self, sources: Sequence[Picture]) -> ImageState:
         images = self.images(sources)
         return cat(*(self.system.encode_image(images[i : i + CHUNK]) for i in range(0, len(images), CHUNK)))
 
@@ -140,7 +151,7 @@ class Predictor:
         tokens = self.tokenizer.encode(list(texts), self.max_text).to(self.device)
         return cat(*(self.system.encode_text(tokens[i : i + CHUNK]) for i in range(0, len(tokens), CHUNK)))
 
-    def _judge(self, head: str, images: list[ImageSource], texts: list[str], pictures: int) -> list[Answer]:
+    def _judge(self, head: str, images: list[Picture], texts: list[str], pictures: int) -> list[Answer]:
         """Answers of a head that reads one text row with `pictures` image rows; one set of pictures may serve every text."""
         if head not in self.model.heads:
             have = ", ".join(self.model.heads) or "none"
@@ -180,9 +191,7 @@ def _as_list(value: T | Sequence[T]) -> list[T]:
     return list(value) if _is_list(value) else [value]  # type: ignore[arg-type,list-item]
 
 
-def _aligned(
-    image: ImageSource | Sequence[ImageSource], text: str | Sequence[str]
-) -> tuple[list[ImageSource], list[str], bool]:
+def _aligned(image: Picture | Sequence[Picture], text: str | Sequence[str]) -> tuple[list[Picture], list[str], bool]:
     """Lists of equal length, or one image for many texts; and whether the caller gave one of each."""
     images, texts = _as_list(image), _as_list(text)
     if len(texts) == 1 and len(images) > 1:
@@ -196,7 +205,7 @@ def _unwrap(answers: list[Answer], single: bool) -> Answer | list[Answer]:
     return answers[0] if single else answers
 
 
-def _from_tensor(source: ImageSource | Tensor) -> ImageSource:
+def _from_tensor(source: Picture) -> ImageSource:
     """A [3, H, W] tensor in [0, 1] becomes an [H, W, 3] uint8 array; anything else is passed on."""
     if isinstance(source, Tensor):
         if source.ndim != 3 or source.shape[0] != 3:
