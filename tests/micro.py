@@ -39,7 +39,7 @@ def micro_size() -> Size:
     words = Tokenizer.load("scenes").vocab_size
     text = TextConfig(words, width=16, layers=3, heads=2, intermediate=32, positions=66, dropout=0.0)
     swin = SwinConfig(embed_dim=12, depths=(1, 2), heads=(1, 2), window=8, drop_path=0.0)
-    config = FiberConfig(swin, text, fuse_last=2, width=16, gate=1.0, init="scratch")
+    config = FiberConfig(swin, text, fuse_last=2, width=16, gate=1.0, image_gate=1.0, init="scratch")
     return Size(config, "scenes", image_size=64, max_text=40, pretrain_lr=1e-3, finetune_lr=1e-3)
 
 

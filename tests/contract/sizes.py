@@ -26,6 +26,7 @@ TINY = {
         text=TextConfig(VOCABULARY, width=16, layers=3, heads=2, intermediate=32, positions=LENGTH + 10, dropout=0.0),
         fuse_last=3,
         width=16,
+        image_gate=0.5,
         gate=0.5,  # a closed gate would hide the fusion from the tests, and keep it from learning at the first step
         init="scratch",  # the published one is so small here that differences drown in rounding
     )

@@ -154,7 +154,7 @@ def test_any_depth_of_fusion(fuse_last):
 
 def test_closed_gates_leave_the_backbones_unchanged():
     """With every gate at 0 the published start is two separate backbones: the image side does not notice the text."""
-    system = tiny_system("fiber", gate=0.0).eval()
+    system = tiny_system("fiber", gate=0.0, image_gate=0.0).eval()
     one, other = fuse(system, images(1), tokens(1)), fuse(system, images(1), tokens(1, seed=3))
     torch.testing.assert_close(one.image, other.image)
 

@@ -49,7 +49,7 @@ def predict(
     """One object for each answer, pair or vector."""
     if task == "reason":
         answers = model.reason(images, texts)
-        return [answered({"image": images, "text": text}, a) for text, a in zip(texts, answers, strict=True)] 
+        return [answered({"image": images, "text": text}, a) for text, a in zip(texts, answers, strict=True)]
     if task == "match":
         scores = model.match(images, texts, how).tolist()
         return [
@@ -67,7 +67,7 @@ def predict(
     return [
         answered({"image": image, "text": text}, answer)
         for image in images
-        for text, answer in zip(texts, ask(image, texts), strict=True) 
+        for text, answer in zip(texts, ask(image, texts), strict=True)
     ]
 
 

@@ -162,6 +162,7 @@ SCENE_OPTIONS = {
     "questions": int,
     "captions": int,
     "statements": int,
+    "things": int,
     "fields": lambda text: text.split("+"),
 }
 

@@ -82,6 +82,8 @@ def build_start(run: Run, datasets: dict[str, Dataset]) -> tuple[Model, Tokenize
         return build_on(run, names, datasets)
     tokenizer = Tokenizer.load(run.tokenizer)
     preprocessing = Preprocessing(size=run.image_size, max_text=run.max_text, keep_aspect=run.keep_aspect)
+    if run.mean:
+        preprocessing = replace(preprocessing, mean=tuple(run.mean), std=tuple(run.std))
     settings = {name: head_settings(run, name, datasets) for name in names}
     model = build_model(ModelConfig(run.system, run.config, settings, preprocessing))
     return model, tokenizer, preprocessing

@@ -133,6 +133,7 @@ class Run:
     text length are kept unless given here; its heads stay where sources use them. Settings of a head are those of its class; without
     `answers`, vqa takes them from its training data, those of at least `min_count` (1) questions.
     keep_aspect: pictures keep their shape and get as many pixels as a square of image_size has, for sources without augmentation.
+    mean, std: of the pictures' channels, for normalisation; empty for ImageNet's. A model of `init` keeps its own.
     accumulate: passes per update. workers: processes that prepare data. save_every, keep: checkpoints, and how many of the
     last to keep. best: the score ("evaluation/metric") whose best checkpoint is kept and released.
     release: precision of the matrices in the released model; float16 halves its size.
@@ -153,6 +154,8 @@ class Run:
     init: str = ""
     image_size: int = 0
     keep_aspect: bool = False
+    mean: tuple[float, ...] = ()
+    std: tuple[float, ...] = ()
     max_text: int = 0
     accumulate: int = 1
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
@@ -187,6 +190,13 @@ class Run:
                 source.batch_size,
                 f"a multiple of accumulate ({self.accumulate})",
             )
+        _used(not self.init or not (self.mean or self.std), "run.mean", "the model of `init` has its own")
+        _check(
+            len(self.mean) == len(self.std) and len(self.mean) in (0, 3),
+            "run.mean",
+            self.mean,
+            "three numbers, as for std, or none",
+        )
         for source in self.sources:
             _used(
                 not self.keep_aspect or source.augment == "none",

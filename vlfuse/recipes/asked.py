@@ -48,4 +48,6 @@ def fresh(size: Size, image_size: int = 0, max_text: int = 0) -> dict[str, Any]:
         "tokenizer": size.tokenizer,
         "image_size": image_size or size.image_size,
         "max_text": max_text or size.max_text,
+        "mean": size.mean,
+        "std": size.std,
     }

@@ -44,7 +44,7 @@ def asked(model: Predictor) -> tuple[Asked, ...]:
     found = []
     for small, large in zip(seen, shown, strict=True):
         answers = model.ask(small.images[0], [q.question for q in small.questions])
-        judged = [_judged(q.question, a, q.answers[0]) for q, a in zip(small.questions, answers, strict=True)] 
+        judged = [_judged(q.question, a, q.answers[0]) for q, a in zip(small.questions, answers, strict=True)]
         found.append(Asked(large.images[0], tuple(judged)))
     return tuple(found)
 
@@ -66,7 +66,7 @@ def pairs(model: Predictor) -> tuple[Pair, ...]:
     found = []
     for small, large in zip(seen, shown, strict=True):
         answers = model.reason(list(small.images), [s.text for s in small.statements])
-        judged = [_judged(s.text, a, s.label) for s, a in zip(small.statements, answers, strict=True)] 
+        judged = [_judged(s.text, a, s.label) for s, a in zip(small.statements, answers, strict=True)]
         left, right = large.images
         found.append(Pair(left, right, tuple(judged)))
     return tuple(found)

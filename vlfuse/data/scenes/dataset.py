@@ -9,7 +9,7 @@ from vlfuse.data.scenes.draw import box_of, draw_scene
 from vlfuse.data.scenes.language import dense_caption, expressions, join, light_caption
 from vlfuse.data.scenes.questions import ask
 from vlfuse.data.scenes.statements import entailment, reason, reason_pair
-from vlfuse.data.scenes.world import SPLITS, Scene, View, sample_scene, sample_theme
+from vlfuse.data.scenes.world import MOST_THINGS, SPLITS, Scene, View, sample_scene, sample_theme
 from vlfuse.types import ConfigError, Expression, Phrase, Question, Region, Sample, Statement
 
 FIELDS = frozenset(("captions", "phrases", "regions", "expressions", "questions", "statements"))
@@ -28,6 +28,7 @@ class SceneDataset:
         hide things; beside them there are only regions. Without it, statements are true or false of a picture in full view.
     questions, captions, statements: how many of each a sample has. captions[0], and every other one, is dense: it
         names each thing with all its attributes and its place.
+    things: most things in a picture, 2 to 6; few make a first lesson.
     fields: which fields of Sample to make (all that apply, if None). What is left out costs no time and changes
         nothing else.
 
@@ -45,12 +46,15 @@ class SceneDataset:
         questions: int = 6,
         captions: int = 2,
         statements: int = 2,
+        things: int = MOST_THINGS,
         fields: Iterable[str] | None = None,
     ):
         possible = PAIRED_FIELDS if paired else ENTAILMENT_FIELDS if entailment else FIELDS
         wanted = possible if fields is None else frozenset(fields)
         if split not in SPLITS:
             raise ConfigError(f"split is {split!r}; scenes have the splits {', '.join(SPLITS)}")
+        if not 2 <= things <= MOST_THINGS:
+            raise ConfigError(f"things is {things}; a scene holds 2 to {MOST_THINGS}")
         if size < SMALLEST:
             raise ConfigError(f"size is {size}; scenes need at least {SMALLEST} pixels a side to show their patterns")
         if not wanted <= possible:
@@ -65,6 +69,7 @@ class SceneDataset:
         self.n, self.seed, self.split, self.size = n, seed, split, size
         self.paired, self.entailment, self.fields = paired, entailment, wanted
         self.questions, self.captions, self.statements = questions, captions, statements
+        self.things = things
 
     def __len__(self) -> int:
         return self.n
@@ -76,9 +81,14 @@ class SceneDataset:
         rng = self._rng(i, "scene")
         theme = sample_theme(rng)
         if not self.paired:
-            return (sample_scene(rng, self.split, theme, curtain=self.entailment and rng.random() < 0.5),)
+            return (
+                sample_scene(rng, self.split, theme, curtain=self.entailment and rng.random() < 0.5, most=self.things),
+            )
         other = theme if rng.random() < 0.6 else None  # pictures alike make the statement turn on details
-        return (sample_scene(rng, self.split, theme), sample_scene(rng, self.split, other))
+        return (
+            sample_scene(rng, self.split, theme, most=self.things),
+            sample_scene(rng, self.split, other, most=self.things),
+        )
 
     def __getitem__(self, i: int) -> Sample:
         scenes = self.scenes(i)

@@ -159,12 +159,14 @@ def sample_kind(rng: random.Random, theme: Theme, novel: bool) -> Kind:
 _HELD_OUT_LIST = sorted(HELD_OUT)
 
 
-def sample_scene(rng: random.Random, split: str, theme: Theme | None = None, curtain: bool = False) -> Scene:
-    """A scene of 2 to 6 things that belongs to `split`."""
+def sample_scene(
+    rng: random.Random, split: str, theme: Theme | None = None, curtain: bool = False, most: int = MOST_THINGS
+) -> Scene:
+    """A scene of 2 to `most` things that belongs to `split`."""
     theme = theme or sample_theme(rng)
     background = int(rng.random() * 1_000_000)
     while True:
-        kinds = _sample_kinds(rng, theme, split, most=4 if curtain else MOST_THINGS)
+        kinds = _sample_kinds(rng, theme, split, most=min(4, most) if curtain else most)
         panel = _sample_curtain(rng) if curtain else None
         things = _arrange(rng, kinds, panel)
         if things is not None:

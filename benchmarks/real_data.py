@@ -1,0 +1,110 @@
+"""Real data, from the shipped weights and from scratch: the table of docs/real-data.md.
+
+    python benchmarks/real_data.py --data ../shared/data --out runs/real [--seeds 3] [--only nlvr1 easy-vqa]
+
+Every run is an ordinary recipe at size nano; what has been run already is read back, so the command may be repeated.
+"""
+
+import argparse
+import json
+import statistics
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from vlfuse.data.convert import CONVERTERS
+from vlfuse.engine.run import Evaluation, Run
+from vlfuse.recipes import RECIPES
+from vlfuse.recipes.asked import Asked
+from vlfuse.recipes.execute import execute
+
+WEIGHTS = "fiber-nano"
+
+
+@dataclass(frozen=True)
+class Study:
+    folder: str  # below --data
+    recipe: str
+    metrics: tuple[str, ...]
+    baseline: str  # of the same table: the majority answer, or guessing
+    steps: int
+    image_size: int = 0
+    keep_aspect: bool = False
+    texts: int = 1  # of each picture in a batch
+    batch_size: int = 32
+
+
+STUDIES = {
+    # Four times as wide as high, with objects of 10 pixels: they keep their shape and get more pixels than scenes have.
+    "nlvr1": Study("nlvr1", "nlvr", ("nlvr/accuracy",), "nlvr/majority", 400, image_size=96, keep_aspect=True),
+    "easy-vqa": Study("vqa/easy_vqa", "vqa", ("vqa/accuracy",), "vqa/majority", 200, texts=4),
+    "vqa-rad": Study("vqa/vqa_rad", "vqa", ("vqa/accuracy",), "vqa/majority", 200, texts=4),
+    "coco": Study(
+        "photos/coco_open",
+        "retrieval",
+        ("retrieval/itc_tr_r5", "retrieval/two_stage_tr_r5"),
+        "retrieval/chance_tr_r1",
+        100,
+    ),
+}
+
+
+def plan(name: str, study: Study, data: Path, out: Path, init: str, seed: int) -> Run:
+    asked = Asked(
+        out=str(out / f"{name}-{'weights' if init else 'scratch'}-{seed}"),
+        data=str(data / "train.jsonl"),
+        init=init,
+        size="nano",
+        steps=study.steps,
+    )
+    run: Run = RECIPES[study.recipe](asked)
+    source = run.sources[0]
+    kind = next(kind for kind in ("captions", "questions", "statements") if getattr(source, kind))
+    sources = (replace(source, batch_size=study.batch_size, **{kind: study.texts}),)
+    return replace(
+        run,
+        sources=sources,
+        seed=seed,
+        image_size=study.image_size or run.image_size,
+        keep_aspect=study.keep_aspect,
+        evaluations=(Evaluation(study.recipe, str(data / "val.jsonl")),),
+    )
+
+
+def scores(run: Run) -> dict[str, float]:
+    done = Path(run.out) / "model" / "config.json"
+    if not done.exists():
+        execute(run, resume=True, command=f"python {Path(__file__).name}")
+    return json.loads((Path(run.out) / "metrics.json").read_text(encoding="utf-8"))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, required=True, help="folder with nlvr1/, vqa/ and photos/")
+    parser.add_argument("--out", type=Path, default=Path("runs/real"))
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--only", nargs="*", choices=STUDIES, default=list(STUDIES))
+    args = parser.parse_args()
+    rows = ["| data | score | baseline | from scratch | from fiber-nano |", "|---|---|---|---|---|"]
+    for name in args.only:
+        study, data = STUDIES[name], args.out / "data" / name
+        if not (data / "train.jsonl").exists():
+            key = next(key for key in CONVERTERS if key.replace("_", "-") == name)
+            print(CONVERTERS[key](args.data / study.folder, data))
+        results = {
+            init: [scores(plan(name, study, data, args.out, init, seed)) for seed in range(args.seeds)]
+            for init in ("", WEIGHTS)
+        }
+        for metric in study.metrics:
+            baseline = results[""][0][study.baseline]
+            cells = [spread([result[metric] for result in results[init]]) for init in ("", WEIGHTS)]
+            rows.append(f"| {name} | {metric} | {100 * baseline:.1f} % | {cells[0]} | {cells[1]} |")
+    print("\n".join(rows))
+
+
+def spread(values: list[float]) -> str:
+    listed = ", ".join(f"{100 * value:.1f}" for value in values)
+    return f"{100 * statistics.mean(values):.1f} % ({listed})"
+
+
+if __name__ == "__main__":
+    main()
