@@ -27,7 +27,11 @@ from vlfuse.systems.fiber import Fiber, FiberConfig
 from vlfuse.types import Batch, Images, Texts, Tokens, cat
 
 SIZES = {
-    "base": (FiberConfig(swin=SwinConfig(drop_path=0.0), text=TextConfig(dropout=0.0), gate=0.5, image_gate=0.5), 384, 40),
+    "base": (
+        FiberConfig(swin=SwinConfig(drop_path=0.0), text=TextConfig(dropout=0.0), gate=0.5, image_gate=0.5),
+        384,
+        40,
+    ),
     "small": (
         FiberConfig(
             swin=SwinConfig(embed_dim=32, depths=(2, 2, 6, 2), heads=(1, 2, 4, 8), window=6, drop_path=0.0),

@@ -229,3 +229,10 @@ def test_options_that_cannot_be_served_are_named():
         SceneDataset(1, paired=True, entailment=True)
     with pytest.raises(IndexError):
         SceneDataset(5)[5]
+
+
+def test_a_first_lesson_holds_few_things():
+    easy = SceneDataset(40, size=64, things=2, fields=("regions",))
+    assert {len(easy[i].regions) for i in range(len(easy))} == {2}
+    with pytest.raises(ConfigError, match="2 to 6"):
+        SceneDataset(1, things=1)

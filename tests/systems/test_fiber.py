@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 
 from tests.contract.sizes import TINY, images, tiny_system, tokens
+from vlfuse.backbones.swin import Swin, SwinConfig
 from vlfuse.systems.fiber import Fiber, FiberConfig
 from vlfuse.types import ConfigError, Fused, Images, Tokens, cat
 
@@ -186,3 +187,15 @@ def test_roles_name_the_reference_groups(system):
         name for name in roles if name.startswith(("image.", "text.", "temperature")) and ".cross." not in name
     }
     assert set(roles.values()) == {"base", "cross"}
+
+
+def test_a_stem_of_convolutions_makes_the_same_grid_as_a_matrix():
+    pixels, sizes = torch.randn(2, 3, 40, 24), torch.tensor([[40, 24]] * 2)
+    swin = {"embed_dim": 16, "depths": (1, 1), "heads": (2, 2), "window": 4, "patch": 4}
+    grids = [Swin(SwinConfig(**swin, stem=stem)).embed(pixels, sizes)[1] for stem in ("patch", "convolution")]
+    assert grids == [(10, 6), (10, 6)]
+
+
+def test_a_stem_of_convolutions_needs_a_patch_it_can_reach():
+    with pytest.raises(ConfigError, match="power of 2"):
+        SwinConfig(patch=6, stem="convolution")

@@ -5,6 +5,7 @@ Shapes: B batch, h, w grid, I = h*w tokens, C width, H heads, W windows, n token
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Literal
 
 import torch
@@ -146,12 +147,12 @@ def convolutions(patch: int, width: int) -> nn.Sequential:
     """A stem of 3 x 3 convolutions, each halving the picture, until a pixel is a patch; then one more.
 
     A small model from scratch learns edges and textures sooner with it (Xiao et al. 2021, "Early convolutions help transformers
-    see better").
+    see better"). Tokens at the border of a padded picture differ slightly from those of the picture alone.
     """
     halvings = patch.bit_length() - 1
     widths = [3, *(max(8, width >> i) for i in reversed(range(halvings)))]
     layers: list[nn.Module] = []
-    for before, after in zip(widths[:-1], widths[1:], strict=True):
+    for before, after in pairwise(widths):
         layers += [nn.Conv2d(before, after, 3, stride=2, padding=1), nn.GELU()]
     layers.append(nn.Conv2d(width, width, 3, padding=1))
     for layer in layers:
