@@ -12,6 +12,7 @@ import vlfuse as package
 from tests.micro import FLAGS
 from vlfuse.checkpoints.folder import read_config
 from vlfuse.engine.run import load_run
+from vlfuse.recipes.sizes import size_of
 
 REPOSITORY = Path(__file__).parents[2]
 SMALL = ["--sources.0.batch-size", 4, "--device", "cpu"]
@@ -68,7 +69,7 @@ def test_a_task_learnt_on_top_of_a_model(vlfuse, data, model, tmp_path):
     code, _, err = vlfuse("train", "nlvr", "--data", file, "--init", model, "--steps", 1, "--out", "on", *SMALL)
     assert code == 0, err
     run = load_run(tmp_path / "on")
-    assert (run.init, run.system, run.optim.lr) == (str(model), "", 5e-4)
+    assert (run.init, run.system, run.optim.lr) == (str(model), "", size_of("nano").finetune_lr)
     assert read_config(tmp_path / "on/model").config == read_config(model).config
 
 
