@@ -226,6 +226,7 @@ class Batch:
     captions: Texts | None = None
     questions: Texts | None = None
     statements: Texts | None = None
+    regions: Texts | None = None  # label and attributes of each; target [R, 4]: its box in pixels of `images`
     samples: tuple[Sample, ...] = ()
 
     def to(self, device: torch.device | str) -> Batch:
@@ -233,7 +234,12 @@ class Batch:
             return None if texts is None else texts.to(device)
 
         return Batch(
-            self.images.to(device), move(self.captions), move(self.questions), move(self.statements), self.samples
+            self.images.to(device),
+            move(self.captions),
+            move(self.questions),
+            move(self.statements),
+            move(self.regions),
+            self.samples,
         )
 
 

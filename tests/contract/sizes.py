@@ -95,6 +95,11 @@ def batch_for(head: str, count: int = 4, seed: int = 0) -> Batch:
         target = torch.zeros(count, len(ANSWERS))
         target[torch.arange(count), torch.arange(count) % len(ANSWERS)] = 1.0
         return Batch(images(count, seed=seed), questions=texts(own, seed, target))
+    if reads == "regions":
+        boxes = torch.tensor(
+            [[0.0, 0.0, 8.0, 8.0], [8.0, 8.0, 20.0, 20.0], [4.0, 0.0, 24.0, 6.0], [1.0, 1.0, 2.0, 2.0]]
+        )
+        return Batch(images(count, seed=seed), regions=texts(own, seed, boxes[torch.arange(count) % 4]))
     task = TASKS[head]
     target = torch.randperm(count, generator=generator) % len(task.labels)
     if task.pictures == 1:

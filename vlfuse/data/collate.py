@@ -19,7 +19,7 @@ from vlfuse.data.masking import IGNORED, mask_tokens
 from vlfuse.data.problems import SampleError
 from vlfuse.data.tokenizer import Tokenizer
 from vlfuse.data.transforms import Transform
-from vlfuse.types import Batch, ConfigError, Images, Question, Sample, Statement, Texts
+from vlfuse.types import Batch, ConfigError, Images, Question, Region, Sample, Statement, Texts
 
 ALL = -1
 
@@ -33,6 +33,7 @@ class Prepared:
     captions: tuple[str, ...]
     questions: tuple[Question, ...]
     statements: tuple[Statement, ...]
+    regions: tuple[tuple[Region, Tensor], ...]
     rng: np.random.Generator
 
 
@@ -40,8 +41,8 @@ class Prepared:
 class Collate:
     """How samples become a batch.
 
-    captions, questions, statements: how many texts of a kind each sample gives: 0 none, k > 0 up to k at random (training),
-    -1 all, in order (evaluation). In training, questions without an answer in the list and statements without label are left out.
+    captions, questions, statements, regions: how many of a kind each sample gives: 0 none, k > 0 up to k at random (training),
+    -1 all, in order (evaluation). Regions that the transform leaves out of view are left out; pairs of pictures have none. In training, questions without an answer in the list and statements without label are left out.
     answers: the closed list that makes the targets of questions, [N, A] soft scores; None leaves them without target.
     labels: the classes of statements in the order of the head's outputs, such as ("false", "true"); the target is [N] int64, -100
     where unknown, None where all are unknown.
@@ -56,6 +57,7 @@ class Collate:
     captions: int = 0
     questions: int = 0
     statements: int = 0
+    regions: int = 0
     answers: AnswerList | None = None
     labels: tuple[str, ...] = ()
     mask_probability: float = 0.15
@@ -66,8 +68,13 @@ class Collate:
 
     def prepare(self, sample: Sample, rng: np.random.Generator) -> Prepared:
         """The part that is each sample's own. Raises SampleError where the sample cannot be used."""
-        no_boxes = torch.zeros(0, 4)
-        pixels = [self.transform(load_image(source, sample.origin), no_boxes, rng)[0] for source in sample.images]
+        asked = self.regions != 0 and len(sample.images) == 1
+        boxes = torch.tensor([r.box for r in sample.regions]).view(-1, 4) if asked else torch.zeros(0, 4)
+        shown = [self.transform(load_image(source, sample.origin), boxes, rng) for source in sample.images]
+        pixels, (_, boxes, in_view) = [pixels for pixels, _, _ in shown], shown[0]
+        regions = [
+            (r, box) for r, box, seen in zip(sample.regions, boxes, in_view, strict=False) if seen and not r.iscrowd
+        ]
         questions, statements = sample.questions, sample.statements
         if self.questions > 0 and self.answers is not None:
             questions = tuple(q for q in questions if self.answers.covers(q.answers))
@@ -81,6 +88,7 @@ class Collate:
             captions=_choose(sample.captions, self.captions, rng),
             questions=_choose(questions, self.questions, rng),
             statements=_choose(statements, self.statements, rng),
+            regions=_choose(tuple(regions), self.regions, rng),
             rng=rng,
         )
 
@@ -104,6 +112,7 @@ class Collate:
             captions=self._captions(prepared, per_sample),
             questions=self._questions(prepared, per_sample),
             statements=self._statements(prepared, per_sample),
+            regions=self._regions(prepared),
             samples=tuple(p.sample for p in prepared),
         )
 
@@ -149,6 +158,17 @@ class Collate:
             return texts
         target = [self.labels.index(s.label) if s.label else IGNORED for s in statements]
         return replace(texts, target=torch.tensor(target))
+
+    def _regions(self, prepared: Sequence[Prepared]) -> Texts | None:
+        regions = [region for p in prepared for region in p.regions]
+        if not regions:
+            return None
+        words = [" ".join((*region.attributes, region.label)) for region, _ in regions]
+        rows = [
+            row[1:-1] for row in self.tokenizer.ids(words, self.max_text)
+        ]  # the words alone, without the frame of a text
+        texts = self._texts(rows, [region for region, _ in regions], _owner([p.regions for p in prepared], 1))
+        return replace(texts, target=torch.stack([box for _, box in regions]))
 
     def _texts(self, rows: list[list[int]], records: list[Any], owner: Tensor) -> Texts:
         tokens = self.tokenizer.tokens(rows, self.max_text if self.pad_to_max else 0)

@@ -31,7 +31,7 @@ from vlfuse.systems.fiber import Fiber
 from vlfuse.tasks.vqa import Vqa
 from vlfuse.types import CheckpointError, ConfigError
 
-FIELDS = ("captions", "questions", "statements")
+FIELDS = ("captions", "questions", "statements", "regions")
 
 
 @dataclass(frozen=True)
@@ -206,6 +206,7 @@ def source_loader(
         captions=source.captions,
         questions=source.questions,
         statements=source.statements,
+        regions=source.regions,
         answers=answers,
         labels=next(iter(labels), ()),
         mask_probability=source.mask_probability if "mlm" in source.heads else 0.0,
@@ -258,7 +259,7 @@ def evaluation_loader(
     transform: Transform = (
         Blind(given.size) if blind else EvalTransform(given.size, given.mean, given.std, given.keep_aspect)
     )
-    captions, questions, statements = (ALL if kind == reads else 0 for kind in FIELDS)
+    captions, questions, statements, _ = (ALL if kind == reads else 0 for kind in FIELDS)
     collate = Collate(tokenizer, transform, given.max_text, captions, questions, statements, mask_probability=0.0)
     return Loader(
         dataset,

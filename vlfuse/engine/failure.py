@@ -49,4 +49,4 @@ def read_batch(path: Path) -> Batch:
         return Texts(tokens, tensors[f"{kind}.owner"], target, masked, labels)
 
     images = Images(tensors["images.pixels"], tensors["images.sizes"])
-    return Batch(images, texts("captions"), texts("questions"), texts("statements"))
+    return Batch(images, texts("captions"), texts("questions"), texts("statements"), texts("regions"))

@@ -80,7 +80,7 @@ class Source:
 
     data: as `vlfuse.data.readers.open_dataset` understands it. heads: name -> weight of its loss.
     batch_size: samples per update, over all processes and accumulated passes. every: takes part in every n-th step.
-    captions, questions, statements: how many texts of a kind each sample gives, at random; exactly the kinds that the
+    captions, questions, statements, regions: how many of a kind each sample gives, at random; exactly the kinds that the
     heads read. mask_probability: of the captions' tokens, for masked language modelling.
     augment: "none" stretches the whole picture, "crop" takes a random part, "randaugment" distorts it further;
     flip: mirror half of the pictures, for texts that name no sides.
@@ -92,6 +92,7 @@ class Source:
     captions: int = 0
     questions: int = 0
     statements: int = 0
+    regions: int = 0
     every: int = 1
     mask_probability: float = 0.15
     augment: Literal["none", "crop", "randaugment"] = "none"

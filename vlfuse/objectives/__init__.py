@@ -3,5 +3,11 @@
 from vlfuse.objectives.itc import ImageTextContrastive
 from vlfuse.objectives.itm import ImageTextMatching
 from vlfuse.objectives.mlm import MaskedLanguageModeling
+from vlfuse.objectives.tagging import RegionTagging
 
-OBJECTIVES = {"mlm": MaskedLanguageModeling, "itc": ImageTextContrastive, "itm": ImageTextMatching}
+OBJECTIVES = {
+    "mlm": MaskedLanguageModeling,
+    "itc": ImageTextContrastive,
+    "itm": ImageTextMatching,
+    "tagging": RegionTagging,
+}

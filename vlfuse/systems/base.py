@@ -19,6 +19,7 @@ class System(nn.Module, ABC):
 
     pooled_width: int  # of Fused.pooled
     text_width: int  # of Fused.text
+    image_width: int  # of ImageState.tokens
     embed_width: int  # of the contrastive space
     vocab_size: int
     max_tokens: int
@@ -106,7 +107,7 @@ def texts_of(batch: Batch, field: str) -> Texts:
 class Head(nn.Module, ABC):
     """A pre-training objective or a downstream task on top of any system."""
 
-    reads: ClassVar[str]  # the field of Batch it reads: captions, questions or statements
+    reads: ClassVar[str]  # the field of Batch it reads: captions, questions, statements or regions
 
     @abstractmethod
     def forward(self, system: System, states: States, batch: Batch) -> dict[str, Tensor]:

@@ -79,6 +79,7 @@ class Fiber(System):
             if self.image.position is not None:
                 nn.init.normal_(self.image.position)
         self.pooled_width, self.text_width, self.embed_width = 2 * config.width, config.width, config.width
+        self.image_width = swin.width(swin.blocks[first_image][0])
         self.vocab_size, self.max_tokens = text.vocab_size, text.max_tokens
 
     def encode_image(self, images: Images) -> ImageState:
