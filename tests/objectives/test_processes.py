@@ -74,7 +74,7 @@ def test_two_processes_equal_one_with_the_joined_batch(tmp_path: Path):
     lengths = [share(rank).captions.tokens.ids.shape[1] for rank in range(2)]
     assert lengths[0] != lengths[1], "the shares must be padded to unlike lengths"
     expected = run(joined())
-    mp.spawn(process, args=(str(tmp_path),), nprocs=2)
+    mp.spawn(process, args=(str(tmp_path),), nprocs=2)  # pyright: ignore[reportPrivateImportUsage]
     for rank in range(2):
         found = torch.load(tmp_path / f"{rank}.pt")
         assert found.keys() == expected.keys()
