@@ -53,7 +53,12 @@ def parameter_groups(model: Model, optim: Optim) -> list[dict[str, Any]]:
         raise ConfigError(
             f"parameters without a role, or roles without parameter: {sorted(roles.keys() ^ parameters.keys())}"
         )
-    multiplier = {"base": 1.0, "head": optim.head_multiplier, "cross": optim.cross_multiplier}
+    multiplier = {
+        "base": 1.0,
+        "image": optim.image_multiplier,
+        "head": optim.head_multiplier,
+        "cross": optim.cross_multiplier,
+    }
     groups = []
     for role, factor in multiplier.items():
         for decay in (True, False):

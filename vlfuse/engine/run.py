@@ -42,7 +42,7 @@ class Optim:
     """AdamW and its schedule. The defaults are FIBER's, but for the rate, which depends on size and batch.
 
     lr: of the pre-trained parts; heads and the parts that join the modalities learn `head_multiplier` and
-    `cross_multiplier` times as fast. warmup: share of the run below 1, number of steps from 1 on. end_lr: where the
+    `cross_multiplier` times as fast, the image backbone `image_multiplier` times. warmup: share of the run below 1, number of steps from 1 on. end_lr: where the
     schedule ends. power: of schedule "poly". clip_norm: None for no clipping, as published.
     published: the arithmetic of the AdamW that FIBER was trained with (decay after the update, epsilon before the bias
     correction) and its choice of what decays, gates and some norms included.
@@ -54,6 +54,7 @@ class Optim:
     weight_decay: float = 0.01
     head_multiplier: float = 5.0
     cross_multiplier: float = 5.0
+    image_multiplier: float = 1.0
     schedule: Literal["linear", "poly", "cosine", "constant"] = "linear"
     power: float = 1.0
     warmup: float = 0.1
@@ -62,7 +63,7 @@ class Optim:
     published: bool = False
 
     def __post_init__(self):
-        _positive(self, "lr", "eps", "head_multiplier", "cross_multiplier", "power")
+        _positive(self, "lr", "eps", "head_multiplier", "cross_multiplier", "image_multiplier", "power")
         _check(self.warmup >= 0, "optim.warmup", self.warmup, "a share of the run in [0, 1), or a number of steps")
         _check(0 <= self.end_lr <= self.lr, "optim.end_lr", self.end_lr, f"between 0 and lr ({self.lr})")
         _check(self.weight_decay >= 0, "optim.weight_decay", self.weight_decay, "0 or above")

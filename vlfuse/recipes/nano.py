@@ -1,5 +1,6 @@
 """The recipe of the model that comes with the package: everything the coarse stage can do, learnt from generated scenes."""
 
+from dataclasses import replace
 from typing import Any
 
 from vlfuse.engine.run import Evaluation, Run, Source
@@ -27,13 +28,14 @@ def fiber_nano(out: str = "runs/fiber-nano", steps: int = 4500, init: str = "") 
         out=out,
         steps=steps,
         sources=(
-            # Dense captions teach to see, questions to reason: both every time, on one image trunk. The rest takes turns.
+            # Tags and dense captions teach to see, questions to reason: all every time, on one image trunk. The rest takes turns.
             Source(
-                scenes(size=px, captions=1, questions=4, fields="captions+questions"),
-                {"mlm": 1.0, "vqa": 1.0},
+                scenes(size=px, captions=1, questions=4, fields="captions+questions+regions"),
+                {"tagging": 1.0, "mlm": 1.0, "vqa": 1.0},
                 batch_size=16,
                 captions=1,
                 questions=4,
+                regions=6,
                 mask_probability=SMALL_MASK,
             ),
             Source(scenes(size=px, seed=1, captions=2, fields="captions"), {"itc": 1.0, "itm": 1.0}, 32, captions=1, every=8),
@@ -41,7 +43,7 @@ def fiber_nano(out: str = "runs/fiber-nano", steps: int = 4500, init: str = "") 
             Source(scenes(size=px, seed=3, fields="statements"), {"nlvr": 1.0}, 8, statements=2, every=4),
             Source(scenes(size=px, seed=4, entailment=1, fields="statements"), {"entailment": 1.0}, 8, statements=2, every=4),
         ),
-        optim=small_optim(size.pretrain_lr),
+        optim=replace(small_optim(size.pretrain_lr), image_multiplier=4.0),
         evaluations=held_out(px, every=1000),
         save_every=250,
         log_every=25,

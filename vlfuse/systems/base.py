@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from vlfuse.types import Answer, Batch, Fused, Images, ImageState, TaskError, Texts, TextState, Tokens
 
-Role = Literal["base", "head", "cross"]
+Role = Literal["base", "image", "head", "cross"]
 
 
 class System(nn.Module, ABC):

@@ -132,8 +132,9 @@ class Fiber(System):
 
     def role(self, parameter: str) -> Role:
         """Fusion, transforms and poolers learn faster than the backbones (reference: its "cross-modal" groups)."""
-        backbone = parameter.startswith(("image.", "text.", "temperature")) and ".cross." not in parameter
-        return "base" if backbone else "cross"
+        if ".cross." in parameter or not parameter.startswith(("image.", "text.", "temperature")):
+            return "cross"
+        return "image" if parameter.startswith("image.") else "base"
 
 
 def mean(x: Tensor, valid: Tensor | None) -> Tensor:
