@@ -183,10 +183,10 @@ def test_too_long_a_text_names_the_limit(system):
 
 def test_roles_name_the_reference_groups(system):
     roles = {name: system.role(name) for name, _ in system.named_parameters()}
-    assert {name for name, role in roles.items() if role == "base"} == {
-        name for name in roles if name.startswith(("image.", "text.", "temperature")) and ".cross." not in name
-    }
-    assert set(roles.values()) == {"base", "cross"}
+    backbones = {name for name in roles if ".cross." not in name and name.startswith(("image.", "text.", "temperature"))}
+    assert {name for name, role in roles.items() if role != "cross"} == backbones
+    assert {name for name, role in roles.items() if role == "image"} == {n for n in backbones if n.startswith("image.")}
+    assert set(roles.values()) == {"base", "image", "cross"}
 
 
 def test_a_stem_of_convolutions_makes_the_same_grid_as_a_matrix():

@@ -163,6 +163,7 @@ SCENE_OPTIONS = {
     "captions": int,
     "statements": int,
     "things": int,
+    "kinds": lambda text: text.split("+"),
     "fields": lambda text: text.split("+"),
 }
 

@@ -19,23 +19,27 @@ from vlfuse.recipes.sizes import Size, size_of
 from vlfuse.report import Row, write_report
 
 MINUTES = 10.0  # that the steps below take on two cores
-PRETRAIN, FINETUNE = 400, 300
+PRETRAIN, FINETUNE = 600, 300
 HELD_OUT, GALLERY = 400, 200  # scenes that the results are measured on, pictures searched
 SHIPPED = "fiber-nano"
 WORDS_ALONE = "text_only.json"
 
 
 def pretrain(size: Size, out: Path, steps: int) -> Run:
-    """Captions teach to name what is where; questions about the same pictures teach to look for what is asked."""
+    """Captions teach to name what is where and to tell pictures apart, tags to see, the first questions to look at one thing."""
     px = size.image_size
-    spoken = scenes(size=px, captions=1, questions=4, fields="captions+questions")
+    told = scenes(
+        size=px, captions=1, questions=5, kinds="colour+shape+pattern+place", fields="captions+questions+regions"
+    )
+    heads = {"mlm": 1.0, "itc": 1.0, "vqa": 1.0, "tagging": 0.5}
+    paired = scenes(size=px, seed=1, captions=1, fields="captions")
     return Run(
         recipe="demo-pretrain",
         out=str(out / "pretrain"),
         steps=steps,
         sources=(
-            Source(spoken, {"mlm": 1.0, "vqa": 1.0}, 32, captions=1, questions=4, mask_probability=SMALL_MASK),
-            Source(scenes(size=px, seed=1, captions=1, fields="captions"), {"itc": 1.0, "itm": 1.0}, 32, 1, every=2),
+            Source(told, heads, 16, captions=1, questions=5, regions=6, mask_probability=SMALL_MASK),
+            Source(paired, {"itc": 1.0, "itm": 1.0}, 32, captions=1, every=4),
         ),
         optim=small_optim(size.pretrain_lr),
         workers=1,
@@ -45,15 +49,15 @@ def pretrain(size: Size, out: Path, steps: int) -> Run:
 
 
 def finetune(size: Size, out: Path, steps: int) -> Run:
-    """Questions and pairs; captions go on at a lower pace, so that searching is not forgotten."""
+    """Questions of every kind and pairs; captions go on at a lower pace, so that searching is not forgotten."""
     px = size.image_size
     return Run(
         recipe="demo-finetune",
         out=str(out / "finetune"),
         steps=steps,
         sources=(
-            Source(scenes(size=px, seed=2, questions=6, fields="questions"), {"vqa": 1.0}, 32, questions=6),
-            Source(scenes(size=px, seed=3, paired=1), {"nlvr2": 1.0}, 16, statements=2, every=2),
+            Source(scenes(size=px, seed=2, questions=6, fields="questions"), {"vqa": 1.0}, 16, questions=6),
+            Source(scenes(size=px, seed=3, paired=1), {"nlvr2": 1.0}, 8, statements=2, every=2),
             Source(scenes(size=px, seed=4, captions=1, fields="captions"), {"itc": 1.0, "itm": 1.0}, 32, 1, every=4),
         ),
         optim=small_optim(size.finetune_lr),

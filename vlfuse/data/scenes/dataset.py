@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 from vlfuse.data.scenes.draw import box_of, draw_scene
 from vlfuse.data.scenes.language import dense_caption, expressions, join, light_caption
-from vlfuse.data.scenes.questions import ask
+from vlfuse.data.scenes.questions import TEMPLATES, ask
 from vlfuse.data.scenes.statements import entailment, reason, reason_pair
 from vlfuse.data.scenes.world import MOST_THINGS, SPLITS, Scene, View, sample_scene, sample_theme
 from vlfuse.types import ConfigError, Expression, Phrase, Question, Region, Sample, Statement
@@ -29,6 +29,7 @@ class SceneDataset:
     questions, captions, statements: how many of each a sample has. captions[0], and every other one, is dense: it
         names each thing with all its attributes and its place.
     things: most things in a picture, 2 to 6; few make a first lesson.
+    kinds: of questions (names of TEMPLATES), in equal shares; all, if none is named.
     fields: which fields of Sample to make (all that apply, if None). What is left out costs no time and changes
         nothing else.
 
@@ -47,6 +48,7 @@ class SceneDataset:
         captions: int = 2,
         statements: int = 2,
         things: int = MOST_THINGS,
+        kinds: Iterable[str] = (),
         fields: Iterable[str] | None = None,
     ):
         possible = PAIRED_FIELDS if paired else ENTAILMENT_FIELDS if entailment else FIELDS
@@ -69,7 +71,9 @@ class SceneDataset:
         self.n, self.seed, self.split, self.size = n, seed, split, size
         self.paired, self.entailment, self.fields = paired, entailment, wanted
         self.questions, self.captions, self.statements = questions, captions, statements
-        self.things = things
+        self.things, self.kinds = things, tuple(kinds)
+        if not set(self.kinds) <= TEMPLATES.keys():
+            raise ConfigError(f"kinds is {'+'.join(self.kinds)}; questions are of the kinds {', '.join(TEMPLATES)}")
 
     def __len__(self) -> int:
         return self.n
@@ -128,7 +132,7 @@ class SceneDataset:
             found = expressions(view, self._rng(i, "expressions"), 3)
             parts["expressions"] = tuple(Expression(text, boxes[index]) for text, index in found)
         if "questions" in wanted:
-            asked = ask(view, self._rng(i, "questions"), self.questions)
+            asked = ask(view, self._rng(i, "questions"), self.questions, self.kinds)
             parts["questions"] = tuple(
                 [Question(text, (answer,), f"{i}.{k}.{kind}") for k, (kind, text, answer) in enumerate(asked)]
             )

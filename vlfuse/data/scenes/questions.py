@@ -307,11 +307,14 @@ for _share, _ in TEMPLATES.values():
     _SUMS.append((_SUMS[-1] if _SUMS else 0.0) + _share)
 
 
-def ask(view: View, rng: random.Random, number: int) -> list[tuple[str, str, str]]:
-    """`number` different questions as (template, question, answer); fewer where a scene holds no more."""
+def ask(view: View, rng: random.Random, number: int, kinds: Sequence[str] = ()) -> list[tuple[str, str, str]]:
+    """`number` different questions as (template, question, answer); fewer where a scene holds no more.
+
+    kinds: the templates to use, in equal shares; all of them, each with its own weight, if none is named.
+    """
     asked: dict[str, tuple[str, str, str]] = {}
     for _ in range(8 * number + 8):
-        kind = rng.choices(_NAMES, cum_weights=_SUMS)[0]
+        kind = rng.choice(kinds) if kinds else rng.choices(_NAMES, cum_weights=_SUMS)[0]
         found = TEMPLATES[kind][1](view, rng)
         if found is not None and found[0] not in asked:
             asked[found[0]] = (kind, *found)
