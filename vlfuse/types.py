@@ -273,6 +273,14 @@ class Fused(Rows):
     pooled: Tensor
 
 
+@dataclass(frozen=True)
+class Look(Rows):
+    """Where text tokens look in an image, in one fused layer: weights [N, T, I], of sum 1 over the grid (rows, columns)."""
+
+    weights: Tensor
+    grid: tuple[int, int]
+
+
 # --- answers: what a user receives -------------------------------------------------------------------------------
 
 

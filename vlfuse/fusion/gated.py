@@ -13,24 +13,46 @@ class GatedCrossAttention(nn.Module):
 
     The image side normalises its query (`norm=True`), the text side does not. The gate is one scalar, 0 in the
     paper, so that at the start the pre-trained backbone is unchanged. No position bias: every query sees all of the context.
+    `context_norm` normalises what is read, which the paper does not (see FiberConfig.context_norm).
     """
 
-    def __init__(self, width: int, context_width: int, heads: int, norm: bool, gate: float = 0.0, dropout: float = 0.0):
+    def __init__(
+        self,
+        width: int,
+        context_width: int,
+        heads: int,
+        norm: bool,
+        gate: float = 0.0,
+        dropout: float = 0.0,
+        context_norm: bool = False,
+    ):
         super().__init__()
         self.heads = heads
         self.dropout = dropout
         self.norm = nn.LayerNorm(width, eps=1e-5) if norm else nn.Identity()
+        self.context_norm = nn.LayerNorm(context_width, eps=1e-5) if context_norm else nn.Identity()
         self.query = nn.Linear(width, width)
         self.key_value = nn.Linear(context_width, 2 * width)
         self.proj = nn.Linear(width, width)
         self.gate = nn.Parameter(torch.full((1,), float(gate)))
+        self.watched: list[Tensor] | None = (
+            None  # while a list, every pass adds where it looked, [B, N, K], mean over heads
+        )
 
     def forward(self, x: Tensor, context: Tensor, mask: Tensor | None) -> Tensor:
         """x [B, N, D], context [B, K, C], mask [B, K] bool (True = visible) or None -> [B, N, D]."""
         B, N, D = x.shape
         query = self.query(self.norm(x)).view(B, N, self.heads, -1).transpose(1, 2)
-        key, value = self.key_value(context).view(B, -1, 2, self.heads, D // self.heads).permute(2, 0, 3, 1, 4)
+        key, value = (
+            self.key_value(self.context_norm(context))
+            .view(B, -1, 2, self.heads, D // self.heads)
+            .permute(2, 0, 3, 1, 4)
+        )
         visible = None if mask is None else mask[:, None, None, :]
+        if self.watched is not None:
+            score = query.float() @ key.float().transpose(-1, -2) / (D // self.heads) ** 0.5
+            score = score if visible is None else score.masked_fill(~visible, float("-inf"))
+            self.watched.append(score.softmax(-1).mean(1))
         dropout = self.dropout if self.training else 0.0
         y = F.scaled_dot_product_attention(query, key, value, attn_mask=visible, dropout_p=dropout)
         y = self.proj(y.transpose(1, 2).reshape(B, N, D))

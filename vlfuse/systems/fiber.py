@@ -15,7 +15,7 @@ from vlfuse.backbones.text import TextConfig, TextEncoder
 from vlfuse.fusion.gated import GatedCrossAttention
 from vlfuse.layers.mlp import Pooler, init_fan_in, init_normal
 from vlfuse.systems.base import Role, System
-from vlfuse.types import ConfigError, Fused, Images, ImageState, TextState, Tokens
+from vlfuse.types import ConfigError, Fused, Images, ImageState, Look, TextState, Tokens
 
 
 @dataclass(frozen=True)
@@ -30,8 +30,11 @@ class FiberConfig:
     # ajar (0.3), but open image gates give every token the same text and drown what the picture says.
     gate: float = 0.0  # of the text's view of the image
     image_gate: float = 0.0  # of the image's view of the text
+    # The stream of image features grows with depth and differs tenfold in length between a thing and plain ground. Pre-trained
+    # backbones come to terms with that; from scratch the ground drowns the things unless the text reads normalised features.
+    context_norm: bool = False
     init: Literal["published", "scratch"] = (
-        "published"  # "scratch" scales by fan-in: at small widths a std of 0.02 starves
+        "published"  # "scratch": by fan-in, as a std of 0.02 starves small widths; see TextEncoder.start_from_scratch
     )
 
     def __post_init__(self):
@@ -57,7 +60,13 @@ class Fiber(System):
                 swin.width(stage), text.width, swin.heads[stage], norm=True, gate=config.image_gate
             )
             text_cross[text_layer] = GatedCrossAttention(
-                text.width, swin.width(stage), text.heads, norm=False, gate=config.gate, dropout=text.dropout
+                text.width,
+                swin.width(stage),
+                text.heads,
+                norm=False,
+                gate=config.gate,
+                dropout=text.dropout,
+                context_norm=config.context_norm,
             )
         self.image = Swin(swin, image_cross)
         self.text = TextEncoder(text, text_cross)
@@ -76,8 +85,11 @@ class Fiber(System):
                 module.apply(init_normal)
         if config.init == "scratch":
             self.apply(init_fan_in)
+            self.text.start_from_scratch()
             if self.image.position is not None:
-                nn.init.normal_(self.image.position)
+                nn.init.normal_(
+                    self.image.position, std=0.3
+                )  # as large as a patch, it would be most of what a token says
         self.pooled_width, self.text_width, self.embed_width = 2 * config.width, config.width, config.width
         self.image_width = swin.width(swin.blocks[first_image][0])
         self.vocab_size, self.max_tokens = text.vocab_size, text.max_tokens
@@ -113,6 +125,24 @@ class Fiber(System):
         x, y = self.image_transform(x), self.text_transform(y)
         pooled = torch.cat([self.text_pooler(y[:, 0]), self.image_pooler(mean(x, valid))], dim=-1)
         return Fused(image=x, text=y, pooled=pooled)
+
+    def looks(self, image: ImageState, text: TextState) -> list[Look]:
+        """Where each text token looks in the image, for every fused layer in order."""
+        layers = [self.text.layers[layer].cross for _, layer in self.pairs]
+        for cross in layers:
+            cross.watched = []
+        try:
+            self.fuse(image, text)
+            weights = [cross.watched[0] for cross in layers]
+        finally:
+            for cross in layers:
+                cross.watched = None
+        grids, (rows, columns) = [], image.grid
+        first = self.config.swin.blocks[self.pairs[0][0]][0]
+        for block, _ in self.pairs:
+            halvings = self.config.swin.blocks[block][0] - first
+            grids.append((-(-rows // 2**halvings), -(-columns // 2**halvings)))
+        return [Look(w, grid) for w, grid in zip(weights, grids, strict=True)]
 
     def project_image(self, state: ImageState) -> Tensor:
         """The dual encoder's image side: the same top blocks with the fusion off, their norm on. [B, E]."""
