@@ -3,28 +3,24 @@
 from pathlib import Path
 
 import pytest
+import tokenizers
 import torch
 from torch import Tensor
 
 from tests.golden.fiber import module_of
-from tests.golden.fiber_fine import (
-    detector_of,
-    gradient_of,
-    images_of,
-    label_map,
-    objects_of,
-    per_number,
-    place,
-    tokens_of,
-)
+from tests.golden.fiber_fine import detector_of, gradient_of, images_of, label_map, objects_of, tokens_of
 from tests.golden.vectors import Tolerance, assert_close, load, vectors
-from vlfuse.checkpoints.fiber_coarse import infer_backbones
-from vlfuse.checkpoints.fiber_fine import BODY, LANGUAGE, infer_config
-from vlfuse.layers.pyramid import FeaturePyramid
+from vlfuse.checkpoints.fiber_fine import COARSE, infer_config, rules
+from vlfuse.checkpoints.mapping import Report, rename
+from vlfuse.systems.base import Model
 from vlfuse.systems.fiber import Fiber
 from vlfuse.tasks.grounding import Grounding
 from vlfuse.tasks.regions import Keep
 from vlfuse.types import Batch, Images, Texts, Tokens
+
+
+def is_coarse(name: str) -> bool:
+    return name == "system.temperature" or any(name.startswith(f"system.{part}.") for part in COARSE)
 
 
 def inner_name(key: str) -> str:
@@ -38,10 +34,16 @@ def test_fused_pyramid(path: Path):
     golden = load(path)
     config = infer_config(golden.get("state/"), golden.meta["config"]["text_heads"])
     assert config.query_norm == (golden.meta["variant"] == "v3")
-    with torch.device("meta"):
-        system = Fiber(config)
-        head = Grounding(system, width=golden.meta["config"]["fpn_channels"], blocks=1, published=True)
-    load_backbone(system, head, golden.get("state/"))
+    system = Fiber(config)
+    head = Grounding(system, width=golden.meta["config"]["fpn_channels"], blocks=0, published=True)
+    model = Model(system, {"grounding": head}).eval()
+    report = Report()
+    found = rename(golden.get("state/"), rules(config), report)
+    assert not report.unknown
+    start = model.state_dict()
+    assert found.keys() <= start.keys()
+    assert all(".predictor." in name or is_coarse(name) for name in start.keys() - found.keys())
+    model.load_state_dict(start | found)
     names = [key for key in golden.get("mid/") if key.startswith(("image", "text_"))]
     inner: dict[str, Tensor] = {}
     for name in names:
@@ -49,7 +51,7 @@ def test_fused_pyramid(path: Path):
         module.register_forward_hook(lambda _m, _i, y, n=name: inner.__setitem__(n, y))
     tokens = tokens_of(golden)
     with torch.no_grad():
-        fused = system.fuse_maps(system.encode_maps(images_of(golden)), system.encode_text(tokens))
+        fused = system.fuse_maps(system.encode_maps(Images(golden["in/images"], golden["in/image_sizes"])), system.encode_text(tokens))
         maps = [n(x.movedim(1, -1)).movedim(-1, 1) for x, n in zip(fused.maps, head.norms, strict=True)]
         levels = head.pyramid(maps)
     for name in names:
@@ -82,16 +84,22 @@ def test_training(path: Path):
         assert not gradient_of(model, key).any(), key
 
 
+def padded(ids: list[int], length: int, pad: int = 1) -> Tokens:
+    row = torch.full((1, length), pad)
+    row[0, : len(ids)] = torch.tensor(ids)
+    return Tokens(row, torch.arange(length)[None] < len(ids))
+
+
 @pytest.mark.parametrize("path", vectors("fiber_fine_detect*.json"))
 def test_detection(path: Path):
     """Image and prompt to boxes; the picture is padded to whole strides by the model itself."""
     golden = load(path)
-    if "in/input_ids" not in golden:
-        golden.tensors.update(tokenized(golden))
     model = detector_of(golden)
     system, head = model.system, model.head("grounding")
     assert isinstance(head, Grounding)
-    pixels, tokens = golden["in/image"].flip(0)[None], tokens_of(golden)
+    pixels = golden["in/image"].flip(0)[None]
+    words = tokenizers.Tokenizer.from_file(str(path.with_name("fiber_fine_tokenizer.json"))).encode(golden.meta["caption"])
+    tokens = padded(words.ids, golden.meta["config"]["max_query_len"])
     sizes = torch.tensor([pixels.shape[-2:]])
     rows, numbers = label_map(golden.meta["label_to_tokens"], len(tokens.ids[0]))
     given = golden.meta["postprocess"]
