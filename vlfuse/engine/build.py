@@ -24,6 +24,7 @@ from vlfuse.data.tokenizer import Tokenizer
 from vlfuse.data.transforms import EvalTransform, TrainTransform, Transform, Transformed
 from vlfuse.engine.distributed import World
 from vlfuse.engine.evaluate import EVALUATIONS
+from vlfuse.engine.optimiser import freeze
 from vlfuse.engine.run import Evaluation, Run, Source
 from vlfuse.engine.train import Evaluator
 from vlfuse.systems.base import Model, System
@@ -59,6 +60,7 @@ def build(run: Run, world: World | None = None) -> Built:
     datasets = {spec: open_dataset(spec) for spec in {s.data for s in run.sources} | {e.data for e in run.evaluations}}
     model, tokenizer, preprocessing = build_start(run, datasets)
     check_texts(run, model)
+    freeze(model, run.optim)
     loaders = tuple(
         source_loader(run, s, datasets[s.data], model, tokenizer, preprocessing, world) for s in run.sources
     )

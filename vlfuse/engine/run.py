@@ -46,6 +46,9 @@ class Optim:
     schedule ends. power: of schedule "poly". clip_norm: None for no clipping, as published.
     published: the arithmetic of the AdamW that FIBER was trained with (decay after the update, epsilon before the bias
     correction) and its choice of what decays, gates and some norms included.
+    doubled_biases: groups of FIBER's fine stage: biases of every kind learn twice as fast and do not decay, all else does; the
+    backbones with what joins them learn at their own pace (lr for the text, image_multiplier), the heads at theirs.
+    decay_drops: let the weight decay drop as in that stage. frozen: beginnings of names of parameters that stay as they are.
     """
 
     lr: float = 1e-4
@@ -55,12 +58,15 @@ class Optim:
     head_multiplier: float = 5.0
     cross_multiplier: float = 5.0
     image_multiplier: float = 1.0
-    schedule: Literal["linear", "poly", "cosine", "constant"] = "linear"
+    schedule: Literal["linear", "poly", "cosine", "constant", "steps"] = "linear"
     power: float = 1.0
     warmup: float = 0.1
     end_lr: float = 0.0
     clip_norm: float | None = None
     published: bool = False
+    doubled_biases: bool = False
+    decay_drops: bool = False
+    frozen: tuple[str, ...] = ()
 
     def __post_init__(self):
         _positive(self, "lr", "eps", "head_multiplier", "cross_multiplier", "image_multiplier", "power")
@@ -72,7 +78,9 @@ class Optim:
         )
         _check(all(0 <= beta < 1 for beta in self.betas), "optim.betas", self.betas, "two numbers in [0, 1)")
         _used(self.power == 1.0 or self.schedule == "poly", "optim.power", f"schedule '{self.schedule}' has no power")
-        _used(self.end_lr == 0 or self.schedule != "constant", "optim.end_lr", "schedule 'constant' does not end lower")
+        ends = self.schedule not in ("constant", "steps")
+        _used(self.end_lr == 0 or ends, "optim.end_lr", f"schedule '{self.schedule}' does not end there")
+        _used(not (self.published and self.doubled_biases), "optim.doubled_biases", "published has groups of its own")
 
 
 @dataclass(frozen=True)
