@@ -20,9 +20,9 @@ from vlfuse.engine.optimiser import (
     set_lr,
 )
 from vlfuse.engine.run import Optim
+from vlfuse.objectives.grounding import Grounding
 from vlfuse.systems.base import Model
 from vlfuse.systems.fiber import Fiber, FiberConfig
-from vlfuse.tasks.grounding import Grounding
 from vlfuse.types import Batch, ConfigError, Texts
 
 ROLES = {"base": "base", "head": "head", "crossmodal": "cross"}

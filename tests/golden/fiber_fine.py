@@ -22,7 +22,9 @@ def detector_of(golden: Vectors) -> Model:
     return model
 
 
-def place(module: torch.nn.Module, state: Mapping[str, Tensor], theirs: str = "", ours: str = "", **counts: int) -> None:
+def place(
+    module: torch.nn.Module, state: Mapping[str, Tensor], theirs: str = "", ours: str = "", **counts: int
+) -> None:
     """Load a part's own keys; theirs and ours are the prefixes that make them keys of the whole model."""
     report = Report()
     tensors = rename({theirs + key: tensor for key, tensor in state.items()}, rules(CONFIG, **counts), report)

@@ -12,10 +12,10 @@ from tests.golden.fiber_fine import detector_of, gradient_of, images_of, label_m
 from tests.golden.vectors import Tolerance, assert_close, load, vectors
 from vlfuse.checkpoints.fiber_fine import COARSE, infer_config, rules
 from vlfuse.checkpoints.mapping import Report, rename
+from vlfuse.objectives.grounding import Grounding
 from vlfuse.systems.base import Model
 from vlfuse.systems.fiber import Fiber
-from vlfuse.tasks.grounding import Grounding
-from vlfuse.tasks.regions import Keep
+from vlfuse.tasks.regions import Keep, find
 from vlfuse.types import Batch, Images, Texts, Tokens
 
 
@@ -51,7 +51,9 @@ def test_fused_pyramid(path: Path):
         module.register_forward_hook(lambda _m, _i, y, n=name: inner.__setitem__(n, y))
     tokens = tokens_of(golden)
     with torch.no_grad():
-        fused = system.fuse_maps(system.encode_maps(Images(golden["in/images"], golden["in/image_sizes"])), system.encode_text(tokens))
+        fused = system.fuse_maps(
+            system.encode_maps(Images(golden["in/images"], golden["in/image_sizes"])), system.encode_text(tokens)
+        )
         maps = [n(x.movedim(1, -1)).movedim(-1, 1) for x, n in zip(fused.maps, head.norms, strict=True)]
         levels = head.pyramid(maps)
     for name in names:
@@ -79,7 +81,9 @@ def test_training(path: Path):
         error = (gradient_of(model, key) - expected).norm() / expected.norm()
         assert error < 1e-3, f"grad/{key} is off by {error:.2g} of its norm"
     gradients = [p.grad for p in model.parameters() if p.grad is not None]
-    assert_close(torch.nn.utils.get_total_norm(gradients), golden["out/grad_norm_all"], Tolerance(rtol=1e-3), "norm of all")
+    assert_close(
+        torch.nn.utils.get_total_norm(gradients), golden["out/grad_norm_all"], Tolerance(rtol=1e-3), "norm of all"
+    )
     for key in golden.meta["parameters_with_zero_gradient"]:
         assert not gradient_of(model, key).any(), key
 
@@ -98,7 +102,9 @@ def test_detection(path: Path):
     system, head = model.system, model.head("grounding")
     assert isinstance(head, Grounding)
     pixels = golden["in/image"].flip(0)[None]
-    words = tokenizers.Tokenizer.from_file(str(path.with_name("fiber_fine_tokenizer.json"))).encode(golden.meta["caption"])
+    words = tokenizers.Tokenizer.from_file(str(path.with_name("fiber_fine_tokenizer.json"))).encode(
+        golden.meta["caption"]
+    )
     tokens = padded(words.ids, golden.meta["config"]["max_query_len"])
     sizes = torch.tensor([pixels.shape[-2:]])
     rows, numbers = label_map(golden.meta["label_to_tokens"], len(tokens.ids[0]))
@@ -106,7 +112,7 @@ def test_detection(path: Path):
     keep = Keep(given["pre_nms_thresh"], given["pre_nms_top_n"], given["nms_thresh"], given["detections_per_image"])
     with torch.no_grad():
         image, text = system.encode_maps(Images(pixels, sizes)), system.encode_text(tokens)
-        (found,) = head.find(system, image, sizes, text, [rows], keep)
+        (found,) = find(system, head, image, sizes, text, [rows], keep)
     allowed = golden.meta["tolerance"]
     assert len(found) == len(golden["out/scores"])
     assert_close(found.scores, golden["out/scores"], Tolerance(allowed["scores_atol"]), "scores")

@@ -109,7 +109,9 @@ def test_anchors_and_their_objects(path: Path):
         assert torch.equal(level, golden[f"out/anchors_level{i}"]), f"level {i}"
     objects, labels = objects_of(golden), torch.cat(per_number(golden, "in/gt_labels"))
     tokens = golden["in/positive_map"].shape[1]
-    row, names, positive = region_targets(objects, len(golden["in/image_sizes"]), levels, tokens, PIXEL, background=True)
+    row, names, positive = region_targets(
+        objects, len(golden["in/image_sizes"]), levels, tokens, PIXEL, background=True
+    )
     for i in range(len(row)):
         assert torch.equal(torch.where(positive[i], labels[row[i]], 0), golden[f"out/labels{i}"])
         index = positive[i].nonzero().flatten()

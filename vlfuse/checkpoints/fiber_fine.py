@@ -11,9 +11,9 @@ from torch import Tensor
 from vlfuse.checkpoints import roberta, swin
 from vlfuse.checkpoints.fiber_coarse import image_fusion, infer_backbones, start_anew, text_fusion
 from vlfuse.checkpoints.mapping import Drop, Report, Rule, rename, require_fit, require_known
+from vlfuse.objectives.grounding import Grounding
 from vlfuse.systems.base import Model
 from vlfuse.systems.fiber import Fiber, FiberConfig
-from vlfuse.tasks.grounding import Grounding
 from vlfuse.types import CheckpointError
 
 BODY, LANGUAGE = "fusion_backbone.backbone.body.", "fusion_backbone.language_backbone.body.model."
@@ -60,7 +60,7 @@ def _head(levels: int) -> list[Rule | Drop]:
             Rule(theirs + rf"DyConv\.{i}\.conv\.(.+)", rf"{block}{name}.\2"),
             Rule(theirs + rf"DyConv\.{i}\.bn\.(.+)", rf"{block}{name}.norm.\2"),
         ]
-    return found + [
+    found += [
         Rule(theirs + r"offset\.(.+)", block + r"offset.\2"),
         Rule(theirs + r"AttnConv\.1\.(.+)", block + r"scale.\2"),
         Rule(theirs + r"relu\.fc\.0\.(.+)", block + r"relu.fc1.\2"),
@@ -73,6 +73,7 @@ def _head(levels: int) -> list[Rule | Drop]:
         Rule(head + "bias_lang", ours + "align.token_bias"),
         Rule(head + "bias0", ours + "align.bias"),
     ]
+    return found
 
 
 def import_fiber_fine(tensors: Mapping[str, Tensor], text_heads: int | None = None) -> tuple[Model, Report]:

@@ -16,7 +16,6 @@ from vlfuse.data.tokenizer import Tokenizer
 from vlfuse.systems.base import Model
 from vlfuse.types import ConfigError, DataError
 
-
 DETECTOR_SIZE = 928  # a square of as many pixels as 800 x 1066, the published size of a picture of 3 : 4
 DETECTOR_TEXT = 256  # published
 
@@ -48,7 +47,9 @@ def _fiber_coarse(tensors: Mapping[str, Tensor], asked: Asked) -> tuple[Model, P
 def _fiber_fine(tensors: Mapping[str, Tensor], asked: Asked) -> tuple[Model, Preprocessing, Report]:
     for name in ("resolution", "answers"):
         if getattr(asked, name) is not None:
-            raise ConfigError(f"{name} is for coarse files: a detector reads pictures of any size and has no answers; leave it out")
+            raise ConfigError(
+                f"{name} is for coarse files: a detector reads pictures of any size and has no answers; leave it out"
+            )
     model, report = import_fiber_fine(tensors, asked.text_heads)
     return model, Preprocessing(DETECTOR_SIZE, min(DETECTOR_TEXT, model.system.max_tokens), keep_aspect=True), report
 
@@ -60,7 +61,9 @@ FORMATS = {
         _fiber_coarse,
     ),
     "fiber-fine": Format(
-        "FIBER, fine stage: detectors of microsoft/FIBER (pre-training, COCO, LVIS, RefCOCO)", "roberta-base", _fiber_fine
+        "FIBER, fine stage: detectors of microsoft/FIBER (pre-training, COCO, LVIS, RefCOCO)",
+        "roberta-base",
+        _fiber_fine,
     ),
 }
 

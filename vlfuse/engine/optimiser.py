@@ -54,7 +54,9 @@ def freeze(model: Model, optim: Optim) -> None:
     for start in optim.frozen:
         found = [parameter for name, parameter in model.named_parameters() if name.startswith(start)]
         if not found:
-            raise ConfigError(f"optim.frozen names '{start}', with which no parameter begins; one is {next(iter(model.state_dict()))}")
+            raise ConfigError(
+                f"optim.frozen names '{start}', with which no parameter begins; one is {next(iter(model.state_dict()))}"
+            )
         for parameter in found:
             parameter.requires_grad_(False)
 

@@ -1,7 +1,6 @@
 """Downstream tasks: head, loss and decoding, each written once for every system."""
 
-from vlfuse.tasks.grounding import Grounding
 from vlfuse.tasks.statements import Entailment, Nlvr, Nlvr2
 from vlfuse.tasks.vqa import Vqa
 
-TASKS = {"vqa": Vqa, "nlvr2": Nlvr2, "nlvr": Nlvr, "entailment": Entailment, "grounding": Grounding}
+TASKS = {"vqa": Vqa, "nlvr2": Nlvr2, "nlvr": Nlvr, "entailment": Entailment}

@@ -12,9 +12,11 @@ import torch
 from torch import Tensor
 
 from vlfuse.layers.regions import RegionScores
+from vlfuse.objectives.grounding import Grounding
 from vlfuse.ops.boxes import centres, clip, decode
 from vlfuse.ops.nms import nms
-from vlfuse.types import Rows
+from vlfuse.systems.base import System
+from vlfuse.types import ImageState, Rows, TextState
 
 
 @dataclass(frozen=True)
@@ -39,6 +41,25 @@ class Keep:
 
 DETECT = GROUND = Keep()
 REFER = Keep(threshold=0.0, per_level=3000)
+
+
+@torch.no_grad()
+def find(
+    system: System,
+    head: Grounding,
+    image: ImageState,
+    sizes: Tensor,
+    text: TextState,
+    maps: Sequence[Tensor],
+    keep: Keep = DETECT,
+) -> list[Regions]:
+    """The boxes of every label of N texts, each about the image of its row; see `find_regions`.
+
+    image: a state of `encode_maps`; many prompts about one picture take `image[[0] * N]`. sizes [N, 2] true (height, width).
+    """
+    scores = head.scores(system.fuse_maps(image, text), sizes)
+    levels = head.anchors(scores.grids, scores.codes.device)
+    return find_regions(scores, levels, sizes, maps, keep, head.pixel, padding=head.published)
 
 
 def find_regions(
