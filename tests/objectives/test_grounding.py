@@ -44,28 +44,28 @@ def scenes(count: int) -> Batch:
 
 def test_a_scene_is_learnt_and_its_things_are_found():
     torch.manual_seed(0)
-    system = Fiber(micro_size().config)
+    system = Fiber(replace(micro_size().config, gate=0.3, image_gate=0.3))
     head = Grounding(system, width=32, blocks=1, levels=3, anchor_scale=4.0)
-    model, batch = Model(system, {"grounding": head}), scenes(2)
+    model, batch = Model(system, {"grounding": head}), scenes(1)
     optimiser = torch.optim.AdamW(model.parameters(), lr=4e-3)
     losses = []
-    for _ in range(150):
+    for _ in range(130):
         loss = model(batch)["grounding"]["loss"]
         optimiser.zero_grad()
         loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimiser.step()
         losses.append(loss.item())
     assert losses[-1] < 0.3 * losses[0], f"the loss fell from {losses[0]:.2f} to {losses[-1]:.2f} only"
     texts, model = batch.grounding, model.eval()
     assert texts is not None and texts.objects is not None
-    maps = [texts.objects.positive[texts.objects.text == i] for i in range(2)]
+    objects = texts.objects
     with torch.no_grad():
         image, text = system.encode_maps(batch.images), system.encode_text(texts.tokens)
-    for i, found in enumerate(find(system, head, image, batch.images.sizes, text, maps)):
-        own = texts.objects.boxes[texts.objects.text == i]
-        for number, box in enumerate(own):
-            best = found.boxes[found.labels == number][:1]
-            assert len(best) and float(iou(best, box[None])) > 0.5, f"thing {number} of scene {i}: {best} is not {box}"
+    (found,) = find(system, head, image, batch.images.sizes, text, [objects.positive])
+    for number, box in enumerate(objects.boxes):
+        best = found.boxes[found.labels == number][:1]
+        assert len(best) and float(iou(best, box[None])) > 0.5, f"thing {number}: {best} is not {box}"
 
 
 def test_a_picture_without_objects_learns_that_nothing_is_there():
