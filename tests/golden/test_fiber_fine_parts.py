@@ -70,7 +70,7 @@ def test_drop_block_keeps_the_mean_of_ones():
 def test_dynamic_block(path: Path):
     golden = load(path)
     levels = per_number(golden, "in/level")
-    block = DynamicBlock(levels[0].shape[1], misread=True)
+    block = DynamicBlock(levels[0].shape[1], published=True)
     place(block, golden.get("state/"), "rpn.head.dyhead_tower.0.", "heads.grounding.predictor.tower.0.")
     inner: dict[str, list[torch.Tensor]] = {}
     for name in ("coarser", "same", "finer", "offset"):
@@ -92,7 +92,7 @@ def test_dynamic_block(path: Path):
 def test_head(path: Path):
     golden = load(path)
     config, levels = golden.meta["config"], per_number(golden, "in/level")
-    head = RegionPredictor(config["channels"], config["text_dim"], len(levels), config["num_blocks"], misread=True)
+    head = RegionPredictor(config["channels"], config["text_dim"], len(levels), config["num_blocks"], published=True)
     place(head, golden.get("state/"), ours="heads.grounding.predictor.", levels=len(levels))
     found = head(levels, golden["in/lang_embedded"], golden["in/text_mask"].bool())
     expected, _ = scores_of(golden, "out/")

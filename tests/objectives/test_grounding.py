@@ -141,3 +141,29 @@ def test_what_cannot_be_is_said():
     assert batch.grounding is not None
     with pytest.raises(DataError, match="no objects"):
         model(replace(batch, grounding=replace(batch.grounding, objects=None)))
+
+
+def test_padding_changes_nothing():
+    """Pictures of unlike size in one batch give what each gives alone, to the last place of the coarsest level."""
+    system = tiny_system("fiber").eval()
+    head = Grounding(system, width=16, blocks=2, levels=4, anchor_scale=2.0)
+    torch.nn.init.normal_(head.predictor.tower[0].offset.bias, std=2.0)  # type: ignore[union-attr,arg-type]
+    given = batch_for("grounding", 2)
+    assert given.grounding is not None
+    sizes = torch.tensor([[52, 36], [40, 60]])  # more than a window at every stage: what fits in one is not shifted
+    pixels = torch.zeros(2, 3, 52, 60)
+    for row, (height, width) in enumerate(sizes.tolist()):
+        pixels[row, :, :height, :width] = torch.randn(3, height, width, generator=torch.Generator().manual_seed(row))
+    with torch.no_grad():
+        text = system.encode_text(given.grounding.tokens)
+        together = head.scores(system.fuse_maps(system.encode_maps(Images(pixels, sizes)), text), sizes)
+        for row, (height, width) in enumerate(sizes.tolist()):
+            own = Images(pixels[row : row + 1, :, :height, :width], sizes[row : row + 1])
+            alone = head.scores(system.fuse_maps(system.encode_maps(own), text[[row]]), own.sizes)
+            whole = torch.cat([torch.zeros(h, w).flatten() for h, w in together.grids]).bool()
+            places = whole.split([h * w for h, w in together.grids])
+            for place, (_, w), (h_own, w_own) in zip(places, together.grids, alone.grids, strict=True):
+                place.view(-1, w)[:h_own, :w_own] = True
+            for name in ("codes", "centerness", "tokens"):
+                found = getattr(together, name)[row, whole]
+                torch.testing.assert_close(found, getattr(alone, name)[0], atol=2e-5, rtol=1e-4)

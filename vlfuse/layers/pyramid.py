@@ -32,16 +32,24 @@ class FeaturePyramid(nn.Module):
                 nn.init.kaiming_uniform_(layer.weight, a=1)
                 nn.init.zeros_(layer.bias)  # type: ignore[arg-type]
 
-    def forward(self, maps: Sequence[Tensor]) -> list[Tensor]:
-        """Maps [B, C_l, h, w], finest first, each half the size of the one before -> levels [B, W, h, w]."""
-        merged = self.lateral[-1](maps[-1])
-        levels = [self.output[-1](merged)]
-        for i in reversed(range(len(maps) - 1)):
+    def forward(self, maps: Sequence[Tensor], valid: Sequence[Tensor | None] = ()) -> list[Tensor]:
+        """Maps [B, C_l, h, w], finest first, each half the size of the one before -> levels [B, W, h, w].
+
+        valid: for every level that goes out [B, 1, h, w], 1 where it is picture and 0 where it is padding; None or nothing where
+        there is no padding.
+        """
+        valid = valid or [None] * (len(maps) + len(self.extra))
+        last = len(maps) - 1
+        merged = only_valid(self.lateral[last](maps[last]), valid[last])
+        levels = [self.output[last](merged)]
+        for i in reversed(range(last)):
             lateral = self.lateral[i](maps[i])
-            merged = lateral + F.interpolate(merged, size=lateral.shape[-2:], mode="nearest")
+            finer = lateral + F.interpolate(merged, size=lateral.shape[-2:], mode="nearest")
+            merged = only_valid(finer, valid[i])
             levels.insert(0, self.output[i](self._drop(merged)))
+        levels = [only_valid(x, v) for x, v in zip(levels, valid, strict=False)]
         for i, layer in enumerate(self.extra):
-            levels.append(layer(F.relu(levels[-1]) if i else levels[-1]))
+            levels.append(only_valid(layer(F.relu(levels[-1]) if i else levels[-1]), valid[last + 1 + i]))
         return levels
 
     def _drop(self, x: Tensor) -> Tensor:
@@ -49,6 +57,11 @@ class FeaturePyramid(nn.Module):
             return x
         draws = torch.rand(x.shape[0], *x.shape[2:], device=x.device)
         return drop_blocks(x, draws, self.drop_block)
+
+
+def only_valid(x: Tensor, valid: Tensor | None) -> Tensor:
+    """x [B, W, h, w], zero where it is padding."""
+    return x if valid is None else x * valid
 
 
 def drop_blocks(x: Tensor, draws: Tensor, rate: float) -> Tensor:

@@ -48,10 +48,10 @@ class TokenAlignment(nn.Module):
 
 
 class RegionPredictor(nn.Module):
-    def __init__(self, width: int, text_width: int, levels: int, blocks: int, misread: bool = False):
-        """misread: see `DynamicBlock`."""
+    def __init__(self, width: int, text_width: int, levels: int, blocks: int, published: bool = False):
+        """published: see `DynamicBlock`."""
         super().__init__()
-        self.tower = nn.ModuleList(DynamicBlock(width, misread) for _ in range(blocks))
+        self.tower = nn.ModuleList(DynamicBlock(width, published) for _ in range(blocks))
         self.box = nn.Conv2d(width, 4, 1)
         self.centerness = nn.Conv2d(width, 1, 1)
         self.scales = nn.Parameter(torch.ones(levels))  # of the box codes of each level
@@ -60,10 +60,12 @@ class RegionPredictor(nn.Module):
             nn.init.normal_(layer.weight, std=0.01)
             nn.init.zeros_(layer.bias)  # type: ignore[arg-type]
 
-    def forward(self, levels: Sequence[Tensor], text: Tensor, mask: Tensor) -> RegionScores:
-        """Levels [N, W, h, w], finest first; text [N, T, D] with mask [N, T]."""
+    def forward(
+        self, levels: Sequence[Tensor], text: Tensor, mask: Tensor, valid: Sequence[Tensor | None] = ()
+    ) -> RegionScores:
+        """Levels [N, W, h, w], finest first; text [N, T, D] with mask [N, T]; valid: as for `FeaturePyramid`."""
         for block in self.tower:
-            levels = block(levels)
+            levels = block(levels, valid)
         codes = torch.cat([flat(self.box(x)) * scale for x, scale in zip(levels, self.scales, strict=True)], dim=1)
         centerness = torch.cat([flat(self.centerness(x)) for x in levels], dim=1).squeeze(-1)
         tokens = self.align(torch.cat([flat(x) for x in levels], dim=1), text, mask)

@@ -66,7 +66,7 @@ class Grounding(Head):
         self.pixel = 1.0 if published else 0.0
         self.norms = nn.ModuleList(nn.LayerNorm(channels, eps=1e-5) for channels in system.map_widths)
         self.pyramid = FeaturePyramid(system.map_widths, width, levels, drop_block)
-        self.predictor = RegionPredictor(width, system.token_width, levels, blocks, misread=published)
+        self.predictor = RegionPredictor(width, system.token_width, levels, blocks, published=published)
 
     def settings(self) -> dict[str, Any]:
         return self.given
@@ -77,13 +77,20 @@ class Grounding(Head):
 
     def scores(self, fused: FusedMaps, sizes: Tensor) -> RegionScores:
         """fused: of N pairs, sizes [N, 2] the true (height, width) of their pictures."""
-        maps = []
-        for x, norm, stride in zip(fused.maps, self.norms, self.strides, strict=False):
-            x = norm(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
-            if not self.published:
-                x = x * _inside(x.shape[-2:], stride, sizes)
-            maps.append(x)
-        return self.predictor(self.pyramid(maps), fused.text, fused.mask)
+        maps = [norm(x.movedim(1, -1)).movedim(-1, 1) for x, norm in zip(fused.maps, self.norms, strict=True)]
+        valid = () if self.published else self._valid(maps[0].shape[-2:], sizes)
+        return self.predictor(self.pyramid(maps, valid), fused.text, fused.mask, valid)
+
+    def _valid(self, grid: Sequence[int], sizes: Tensor) -> list[Tensor | None]:
+        """What is picture on every level, [N, 1, h, w] of 0 and 1; nothing when no level has padding. grid: of the finest."""
+        rows, columns, valid = grid[0], grid[1], []
+        for stride in self.strides:
+            extent = -(-sizes // stride)
+            y = torch.arange(rows, device=sizes.device) < extent[:, :1]
+            x = torch.arange(columns, device=sizes.device) < extent[:, 1:]
+            valid.append((y[:, None, :, None] & x[:, None, None, :]).float())
+            rows, columns = -(-rows // 2), -(-columns // 2)
+        return valid if any(bool((v == 0).any()) for v in valid) else []
 
     def forward(self, system: System, states: States, batch: Batch) -> dict[str, Tensor]:
         """The sum of the losses for boxes, centerness and tokens, and each of them."""
@@ -96,13 +103,6 @@ class Grounding(Head):
             levels = self.anchors(scores.grids, scores.codes.device)
             losses = region_losses(scores, levels, texts.objects, texts.tokens.mask, self.pixel, self.published)
         return {"loss": torch.stack(list(losses.values())).sum(), **{k: v.detach() for k, v in losses.items()}}
-
-
-def _inside(grid: Sequence[int], stride: int, sizes: Tensor) -> Tensor:
-    """[N, 1, h, w] bool: places whose centre lies in the picture."""
-    y = (torch.arange(grid[0], device=sizes.device) + 0.5) * stride < sizes[:, :1]
-    x = (torch.arange(grid[1], device=sizes.device) + 0.5) * stride < sizes[:, 1:]
-    return (y[:, None, :, None]) & (x[:, None, None, :])
 
 
 def token_focal(logits: Tensor, target: Tensor, alpha: float = 0.25, gamma: float = 2.0) -> Tensor:
