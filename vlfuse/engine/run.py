@@ -144,7 +144,8 @@ class Run:
     `answers`, vqa takes them from its training data, those of at least `min_count` (1) questions.
     keep_aspect: pictures keep their shape and get as many pixels as a square of image_size has, for sources without augmentation.
     mean, std: of the pictures' channels, for normalisation; empty for ImageNet's. A model of `init` keeps its own.
-    accumulate: passes per update. workers: processes that prepare data. save_every, keep: checkpoints, and how many of the
+    average: evaluate and release a running average of the weights that keeps this share of itself at every update, as 0.999;
+    0 for none. accumulate: passes per update. workers: processes that prepare data. save_every, keep: checkpoints, and how many of the
     last to keep. best: the score ("evaluation/metric") whose best checkpoint is kept and released.
     release: precision of the matrices in the released model; float16 halves its size.
     strict: stop at the first unusable sample. blind: hide the pictures, in training and evaluation: what the text alone
@@ -167,6 +168,7 @@ class Run:
     mean: tuple[float, ...] = ()
     std: tuple[float, ...] = ()
     max_text: int = 0
+    average: float = 0.0
     accumulate: int = 1
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
     device: str = "auto"
@@ -185,6 +187,7 @@ class Run:
 
     def __post_init__(self):
         _positive(self, "steps", "accumulate", "save_every", "keep", "log_every")
+        _check(0 <= self.average < 1, "run.average", self.average, "a share in [0, 1), as 0.999; 0 for none")
         _check(bool(self.sources), "run.sources", self.sources, "at least one source of data")
         _check(
             any(s.every == 1 for s in self.sources),
