@@ -12,7 +12,7 @@ from vlfuse.types import ConfigError
 
 def test_it_follows_the_weights_at_its_pace():
     weight = torch.nn.Parameter(torch.zeros(1))
-    optimiser = torch.optim.AdamW([weight])
+    optimiser = torch.optim.AdamW([weight], weight_decay=0.0)
     for step in range(1000):
         weight.grad = torch.zeros(1)
         optimiser.step()
