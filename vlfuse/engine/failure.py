@@ -9,7 +9,7 @@ from typing import Any
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from vlfuse.types import Batch, Images, Objects, Texts, Tokens
+from vlfuse.types import Batch, Images, Texts, Tokens
 
 
 def keep_batches(folder: Path, batches: Sequence[Batch], rank: int, report: dict[str, Any]) -> Path:
@@ -46,11 +46,7 @@ def read_batch(path: Path) -> Batch:
             return None
         tokens = Tokens(tensors[f"{kind}.tokens.ids"], tensors[f"{kind}.tokens.mask"])
         target, masked, labels = (tensors.get(f"{kind}.{name}") for name in ("target", "masked_ids", "mask_labels"))
-        objects = None
-        if f"{kind}.objects.boxes" in tensors:
-            objects = Objects(*(tensors[f"{kind}.objects.{part.name}"] for part in fields(Objects)))
-        return Texts(tokens, tensors[f"{kind}.owner"], target, masked, labels, objects=objects)
+        return Texts(tokens, tensors[f"{kind}.owner"], target, masked, labels)
 
     images = Images(tensors["images.pixels"], tensors["images.sizes"])
-    kinds = [part.name for part in fields(Batch) if part.name not in ("images", "samples")]
-    return Batch(images, **{kind: texts(kind) for kind in kinds})  # type: ignore[arg-type]
+    return Batch(images, texts("captions"), texts("questions"), texts("statements"), texts("regions"))
