@@ -41,7 +41,9 @@ def prompt(system: Fiber, number: int) -> tuple[Tokens, Tensor]:
     return Tokens(ids, torch.ones_like(ids, dtype=torch.bool)), classes.float()
 
 
-def look(system: Fiber, head: Grounding, images: Images, prompts: int, image: Callable[[], ImageState]) -> list[Regions]:
+def look(
+    system: Fiber, head: Grounding, images: Images, prompts: int, image: Callable[[], ImageState]
+) -> list[Regions]:
     found = []
     for number in range(prompts):
         tokens, classes = prompt(system, number)

@@ -121,11 +121,11 @@ def test_the_coarse_stage_hands_on_what_the_published_one_does(path):
 
 
 def test_a_coarse_run_folder_is_a_start_for_the_fine_stage(tmp_path):
-    """Nothing to convert: the system is the same, the head is new; and the fine folder loads again."""
+    """Nothing to convert: the system is the same, its windows too, the head is new; and the fine folder loads again."""
     coarse = micro_model(tmp_path / "coarse", "mlm", "itc", "itm")
     source = Source("scenes:1", {"grounding": 1.0}, batch_size=2)
     settings = {"grounding": {"width": 16, "blocks": 1, "levels": 3, "anchor_scale": 4.0}}
-    run = Run("fiber-fine", str(tmp_path / "run"), 1, (source,), init=str(coarse), heads=settings)
+    run = Run("fiber-fine", str(tmp_path / "run"), 1, (source,), init=str(coarse), image_size=96, heads=settings)
     model, tokenizer, given = build_on(run, ["grounding"], {})
     before = load_folder(coarse).model.system.state_dict()
     assert all(torch.equal(tensor, before[name]) for name, tensor in model.system.state_dict().items())

@@ -14,7 +14,7 @@ from vlfuse.data.tokenizer import Tokenizer
 from vlfuse.data.transforms import EvalTransform
 from vlfuse.objectives.grounding import Grounding
 from vlfuse.ops.boxes import iou
-from vlfuse.systems.base import Model
+from vlfuse.systems.base import Model, recompute
 from vlfuse.systems.fiber import Fiber
 from vlfuse.tasks.regions import Keep, find
 from vlfuse.types import Batch, ConfigError, DataError, Images, Objects, Texts
@@ -167,3 +167,40 @@ def test_padding_changes_nothing():
             for name in ("codes", "centerness", "tokens"):
                 found = getattr(together, name)[row, whole]
                 torch.testing.assert_close(found, getattr(alone, name)[0], atol=2e-5, rtol=1e-4)
+
+
+def test_recomputing_changes_nothing_and_keeps_less():
+    model, batch = tiny_model("fiber", "grounding").train(), batch_for("grounding")
+
+    def step(on: bool) -> tuple[int, list[torch.Tensor]]:
+        recompute(model, on)
+        model.zero_grad()
+        sizes: list[int] = []
+
+        def pack(tensor: torch.Tensor) -> torch.Tensor:
+            sizes.append(tensor.numel())
+            return tensor
+
+        with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+            loss = model(batch)["grounding"]["loss"]
+        loss.backward()
+        return sum(sizes), [p.grad.clone() for p in model.heads.parameters() if p.grad is not None]
+
+    (kept, gradients), (less, again) = step(False), step(True)
+    assert less < kept / 2
+    for ours, theirs in zip(again, gradients, strict=True):
+        torch.testing.assert_close(ours, theirs)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=["bf16", "fp16"])
+def test_half_precision_is_close(dtype):
+    """The losses themselves are always in full precision."""
+    model, batch = tiny_model("fiber", "grounding").train(), batch_for("grounding")
+    expected = model(batch)["grounding"]
+    with torch.autocast("cpu", dtype):
+        losses = model(batch)["grounding"]
+    losses["loss"].backward()
+    for name, value in losses.items():
+        assert value.dtype == torch.float32
+        torch.testing.assert_close(value, expected[name], atol=0.02, rtol=0.02)
+    assert all(p.grad.isfinite().all() for p in model.parameters() if p.grad is not None)

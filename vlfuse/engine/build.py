@@ -108,7 +108,10 @@ def build_on(run: Run, names: list[str], datasets: dict[str, Dataset]) -> tuple[
     for name in names:
         if name in old.heads and name not in run.heads and name != "vqa":
             settings[name] = loaded.config.heads[name]
-    config, tensors = at_image_size(old.system, given.size, preprocessing.size)
+    # What looks for regions slides its windows over pictures of any size, as published; only whole pictures in one size have
+    # windows that grow with them.
+    after = given.size if "grounding" in names else preprocessing.size
+    config, tensors = at_image_size(old.system, given.size, after)
     model = build_model(replace(loaded.config, config=config, heads=settings))
     require_fit(model.system.state_dict(), tensors, str(folder))
     model.system.load_state_dict(tensors)

@@ -25,7 +25,7 @@ from vlfuse.engine.log import LOG, Log
 from vlfuse.engine.optimiser import build_optimiser, set_lr
 from vlfuse.engine.run import RUN, Run, require_same, save_run
 from vlfuse.engine.step import Loader, Stream, Update
-from vlfuse.systems.base import Model
+from vlfuse.systems.base import Model, recompute
 from vlfuse.types import ConfigError, VlfuseError
 
 CHECKPOINTS, METRICS = "checkpoints", "metrics.json"
@@ -113,7 +113,7 @@ def claim(run: Run, world: World, resume: bool) -> None:
 
 def prepare(model: Model, run: Run) -> None:
     model.train()
-    model.system.set_recompute(run.activation_checkpointing)
+    recompute(model, run.activation_checkpointing)
     if (
         run.compile
     ):  # the steps, not the model: heads call them with other numbers of rows, and parameters keep their names

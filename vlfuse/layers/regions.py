@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from vlfuse.layers.dyhead import DynamicBlock
 from vlfuse.types import Rows
@@ -51,6 +52,7 @@ class RegionPredictor(nn.Module):
     def __init__(self, width: int, text_width: int, levels: int, blocks: int, published: bool = False):
         """published: see `DynamicBlock`."""
         super().__init__()
+        self.recompute = False  # activation checkpointing, set from outside
         self.tower = nn.ModuleList(DynamicBlock(width, published) for _ in range(blocks))
         self.box = nn.Conv2d(width, 4, 1)
         self.centerness = nn.Conv2d(width, 1, 1)
@@ -65,7 +67,10 @@ class RegionPredictor(nn.Module):
     ) -> RegionScores:
         """Levels [N, W, h, w], finest first; text [N, T, D] with mask [N, T]; valid: as for `FeaturePyramid`."""
         for block in self.tower:
-            levels = block(levels, valid)
+            if self.recompute and self.training:
+                levels = checkpoint(block, levels, valid, use_reentrant=False)  # type: ignore[assignment]
+            else:
+                levels = block(levels, valid)
         codes = torch.cat([flat(self.box(x)) * scale for x, scale in zip(levels, self.scales, strict=True)], dim=1)
         centerness = torch.cat([flat(self.centerness(x)) for x in levels], dim=1).squeeze(-1)
         tokens = self.align(torch.cat([flat(x) for x in levels], dim=1), text, mask)

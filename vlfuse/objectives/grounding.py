@@ -29,8 +29,8 @@ class Grounding(Head):
 
     width: of the pyramid, a multiple of 16. blocks: of the dynamic head. levels: of the pyramid, at least as many as the system
     has maps. anchor_scale: side of the anchors in strides. drop_block: share of the two finer maps dropped in training.
-    published: quirks that published weights were trained with and need: boxes whose last pixel lies inside, coarser levels
-    looked at by misread offsets, padding taken for picture, and background that names the last token.
+    published: quirks that published weights were trained with and need: boxes whose last pixel lies inside (those it learns from and
+    those it finds), coarser levels looked at by misread offsets, padding taken for picture, and background that names the last token.
     """
 
     reads = "grounding"

@@ -69,10 +69,15 @@ class System(nn.Module, ABC):
         """Which learning-rate group a parameter of this system belongs to: the backbones or what joins them."""
 
     def set_recompute(self, on: bool) -> None:
-        """Activation checkpointing: recompute blocks in the backward pass instead of keeping their activations."""
-        for module in self.modules():
-            if hasattr(module, "recompute"):
-                module.recompute = on  # type: ignore[assignment]
+        """Activation checkpointing, see `recompute`."""
+        recompute(self, on)
+
+
+def recompute(module: nn.Module, on: bool) -> None:
+    """Activation checkpointing: recompute blocks in the backward pass instead of keeping their activations."""
+    for part in module.modules():
+        if hasattr(part, "recompute"):
+            part.recompute = on  # type: ignore[assignment]
 
 
 class States:
