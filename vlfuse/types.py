@@ -189,12 +189,23 @@ class Tokens(Rows):
 
 
 @dataclass(frozen=True)
+class Objects(Rows):
+    """What texts name in their pictures: boxes [M, 4] in pixels of `Batch.images`, text [M] the row of the text that names each,
+    positive [M, T] above 0 at the tokens that name it (weights of sum 1; a row of zeros: an object that no token names)."""
+
+    boxes: Tensor
+    positive: Tensor
+    text: Tensor
+
+
+@dataclass(frozen=True)
 class Texts:
     """N texts of one kind in a batch, each about one image row (or a pair of them).
 
     owner [N] or [N, 2]: rows of `Batch.images`. target: what the head learns, see the head; None when unknown.
     masked_ids, mask_labels [N, T]: input and targets of masked language modelling (-100 where nothing is asked).
     records: the Question, Statement or caption string behind each row, for decoding and metrics.
+    objects: of texts for grounding, what they name.
     """
 
     tokens: Tokens
@@ -203,6 +214,7 @@ class Texts:
     masked_ids: Tensor | None = None
     mask_labels: Tensor | None = None
     records: tuple[Any, ...] = ()
+    objects: Objects | None = None
 
     def to(self, device: torch.device | str) -> Texts:
         def move(t: Tensor | None) -> Tensor | None:
@@ -215,6 +227,7 @@ class Texts:
             move(self.masked_ids),
             move(self.mask_labels),
             self.records,
+            None if self.objects is None else self.objects.to(device),
         )
 
 
@@ -228,6 +241,7 @@ class Batch:
     statements: Texts | None = None
     regions: Texts | None = None  # label and attributes of each; target [R, 4]: its box in pixels of `images`
     samples: tuple[Sample, ...] = ()
+    grounding: Texts | None = None  # captions and prompts, with the objects they name
 
     def to(self, device: torch.device | str) -> Batch:
         def move(texts: Texts | None) -> Texts | None:
@@ -240,6 +254,7 @@ class Batch:
             move(self.statements),
             move(self.regions),
             self.samples,
+            move(self.grounding),
         )
 
 
@@ -249,11 +264,13 @@ class Batch:
 @dataclass(frozen=True)
 class ImageState(Rows):
     """All of an image that needs no text. tokens [B, I, C] with grid (rows, columns), I = rows x columns;
-    valid [B, I] bool is False where the batch was padded, None when every token is real."""
+    valid [B, I] bool is False where the batch was padded, None when every token is real. finer: the ends of earlier stages,
+    finest first, kept only for what looks at regions."""
 
     tokens: Tensor
     grid: tuple[int, int]
     valid: Tensor | None = None
+    finer: tuple[ImageState, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -279,6 +296,16 @@ class Look(Rows):
 
     weights: Tensor
     grid: tuple[int, int]
+
+
+@dataclass(frozen=True)
+class FusedMaps(Rows):
+    """An image-text pair after fusion, for regions: maps [N, C_l, h, w] of several stages, finest first, each half the size of
+    the one before; text [N, T, D] with mask [N, T]."""
+
+    maps: tuple[Tensor, ...]
+    text: Tensor
+    mask: Tensor
 
 
 # --- answers: what a user receives -------------------------------------------------------------------------------

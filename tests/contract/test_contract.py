@@ -41,9 +41,12 @@ IDLE = {  # parts of a system that a head has no use for; everything else must l
             "image.stages.1.merge.",
             "image.stages.2.",
         ),
+        "grounding": (*DUAL, "temperature", "_transform.", "_pooler."),
         None: (*DUAL, "temperature", "text.layers.2.output_norm."),  # fused: the last text layer is not normalised
     }
 }
+# Share of the loss that cannot be learnt away: targets between 0 and 1 have an entropy (how central a place is).
+FLOOR = {"grounding": 0.25}
 # The last image block of a fused pass that only texts are read from: what it computes goes nowhere.
 UNREAD = {"fiber": {"mlm": ("image.stages.2.blocks.1.",)}}
 
@@ -83,7 +86,7 @@ def test_four_samples_can_be_learnt_by_heart(name, head):
         loss.backward()
         optimiser.step()
         losses.append(loss.item())
-        if losses[-1] < 0.02 * losses[0]:
+        if losses[-1] < FLOOR.get(head, 0.02) * losses[0]:
             return
     raise AssertionError(f"{head} fell from {losses[0]:.3f} to {min(losses):.3f} only")
 

@@ -36,7 +36,9 @@ def interrupting(at):
     return Interrupting()
 
 
-@pytest.mark.parametrize("changes", [{}, {"accumulate": 2}, {"precision": "bf16"}, {"precision": "fp16"}])
+@pytest.mark.parametrize(
+    "changes", [{}, {"accumulate": 2}, {"precision": "bf16"}, {"precision": "fp16"}, {"average": 0.9}]
+)
 def test_a_resumed_run_equals_the_uninterrupted_one(tmp_path, changes):
     """Stopped in the middle of the second epoch, with dropout on and the optimiser warm."""
     samples = 8 // changes.get("accumulate", 1)

@@ -24,6 +24,7 @@ from vlfuse.data.tokenizer import Tokenizer
 from vlfuse.data.transforms import EvalTransform, TrainTransform, Transform, Transformed
 from vlfuse.engine.distributed import World
 from vlfuse.engine.evaluate import EVALUATIONS
+from vlfuse.engine.optimiser import freeze
 from vlfuse.engine.run import Evaluation, Run, Source
 from vlfuse.engine.train import Evaluator
 from vlfuse.systems.base import Model, System
@@ -59,6 +60,7 @@ def build(run: Run, world: World | None = None) -> Built:
     datasets = {spec: open_dataset(spec) for spec in {s.data for s in run.sources} | {e.data for e in run.evaluations}}
     model, tokenizer, preprocessing = build_start(run, datasets)
     check_texts(run, model)
+    freeze(model, run.optim)
     loaders = tuple(
         source_loader(run, s, datasets[s.data], model, tokenizer, preprocessing, world) for s in run.sources
     )
@@ -106,7 +108,10 @@ def build_on(run: Run, names: list[str], datasets: dict[str, Dataset]) -> tuple[
     for name in names:
         if name in old.heads and name not in run.heads and name != "vqa":
             settings[name] = loaded.config.heads[name]
-    config, tensors = at_image_size(old.system, given.size, preprocessing.size)
+    # What looks for regions slides its windows over pictures of any size, as published; only whole pictures in one size have
+    # windows that grow with them.
+    after = given.size if "grounding" in names else preprocessing.size
+    config, tensors = at_image_size(old.system, given.size, after)
     model = build_model(replace(loaded.config, config=config, heads=settings))
     require_fit(model.system.state_dict(), tensors, str(folder))
     model.system.load_state_dict(tensors)

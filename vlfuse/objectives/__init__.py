@@ -1,5 +1,6 @@
 """Pre-training losses, each written once against the three steps of any system."""
 
+from vlfuse.objectives.grounding import Grounding
 from vlfuse.objectives.itc import ImageTextContrastive
 from vlfuse.objectives.itm import ImageTextMatching
 from vlfuse.objectives.mlm import MaskedLanguageModeling
@@ -10,4 +11,5 @@ OBJECTIVES = {
     "itc": ImageTextContrastive,
     "itm": ImageTextMatching,
     "tagging": RegionTagging,
+    "grounding": Grounding,
 }

@@ -14,8 +14,9 @@ from vlfuse.backbones.swin import Swin, SwinConfig
 from vlfuse.backbones.text import TextConfig, TextEncoder
 from vlfuse.fusion.gated import GatedCrossAttention
 from vlfuse.layers.mlp import Pooler, init_fan_in, init_normal
+from vlfuse.systems import fiber_maps
 from vlfuse.systems.base import Role, System
-from vlfuse.types import ConfigError, Fused, Images, ImageState, Look, TextState, Tokens
+from vlfuse.types import ConfigError, Fused, FusedMaps, Images, ImageState, Look, TextState, Tokens
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,7 @@ class FiberConfig:
     # The stream of image features grows with depth and differs tenfold in length between a thing and plain ground. Pre-trained
     # backbones come to terms with that; from scratch the ground drowns the things unless the text reads normalised features.
     context_norm: bool = False
+    query_norm: bool = True  # of the image's view of the text; the published detectors of "v2" do without
     init: Literal["published", "scratch"] = (
         "published"  # "scratch": by fan-in, as a std of 0.02 starves small widths; see TextEncoder.start_from_scratch
     )
@@ -57,7 +59,7 @@ class Fiber(System):
             stage = swin.blocks[image_block][0]
             # A block reads the other side as it stands before the pair, so the text sees stage width and grid.
             image_cross[swin.blocks[image_block]] = GatedCrossAttention(
-                swin.width(stage), text.width, swin.heads[stage], norm=True, gate=config.image_gate
+                swin.width(stage), text.width, swin.heads[stage], norm=config.query_norm, gate=config.image_gate
             )
             text_cross[text_layer] = GatedCrossAttention(
                 text.width,
@@ -93,6 +95,8 @@ class Fiber(System):
         self.pooled_width, self.text_width, self.embed_width = 2 * config.width, config.width, config.width
         self.image_width = swin.width(swin.blocks[first_image][0])
         self.vocab_size, self.max_tokens = text.vocab_size, text.max_tokens
+        self.token_width = text.width
+        self.map_widths, self.map_strides = fiber_maps.widths_and_strides(self)
 
     def encode_image(self, images: Images) -> ImageState:
         """Swin up to the first fused block."""
@@ -143,6 +147,12 @@ class Fiber(System):
             halvings = self.config.swin.blocks[block][0] - first
             grids.append((-(-rows // 2**halvings), -(-columns // 2**halvings)))
         return [Look(w, grid) for w, grid in zip(weights, grids, strict=True)]
+
+    def encode_maps(self, images: Images) -> ImageState:
+        return fiber_maps.encode_maps(self, images)
+
+    def fuse_maps(self, image: ImageState, text: TextState) -> FusedMaps:
+        return fiber_maps.fuse_maps(self, image, text)
 
     def project_image(self, state: ImageState) -> Tensor:
         """The dual encoder's image side: the same top blocks with the fusion off, their norm on. [B, E]."""
