@@ -17,6 +17,9 @@ from torch import Tensor
 Box: TypeAlias = tuple[float, float, float, float]
 """[x0, y0, x1, y1] in pixels of the stored image."""
 
+Span: TypeAlias = tuple[int, int]
+"""Characters [start, end) of a text."""
+
 ImageSource: TypeAlias = str | bytes | np.ndarray | Image.Image
 """A path or URL, an encoded file, an [H, W, 3] uint8 array, or an opened picture."""
 
@@ -54,17 +57,21 @@ class Region:
 
 @dataclass(frozen=True, slots=True)
 class Phrase:
-    """Characters [start, end) of caption number `caption`, and the boxes they name."""
+    """Characters [start, end) of caption number `caption`, and the boxes they name. kinds: people, animals ... where known."""
 
     caption: int
-    span: tuple[int, int]
+    span: Span
     boxes: tuple[Box, ...]
+    kinds: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Expression:
+    """A text that means one thing. spans: the characters that name it ("the dog" of "the dog on the left"); empty: all of them."""
+
     text: str
     box: Box
+    spans: tuple[Span, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +91,11 @@ class Statement:
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """One record of a dataset. `images` holds one picture, or two for paired reasoning (NLVR2)."""
+    """One record of a dataset. `images` holds one picture, or two for paired reasoning (NLVR2).
+
+    absent: labels known to have no region in the picture; partial: labels of which not every thing has its region. Where absent
+    is given, nothing is known of labels that are neither absent nor among the regions (LVIS's federated annotation).
+    """
 
     id: str
     images: tuple[ImageSource, ...]
@@ -94,6 +105,8 @@ class Sample:
     expressions: tuple[Expression, ...] = ()
     questions: tuple[Question, ...] = ()
     statements: tuple[Statement, ...] = ()
+    absent: tuple[str, ...] = ()
+    partial: tuple[str, ...] = ()
     split: str = ""
     origin: str = ""  # "file:line" or "archive:member", for error messages
 
@@ -219,6 +232,26 @@ class Texts:
 
 
 @dataclass(frozen=True)
+class Grounded:
+    """N texts of a batch, each about one image, and the boxes that their words name.
+
+    tokens [N, T]; owner [N]: rows of `Batch.images`. boxes: N tensors [n, 4] of [x0, y0, x1, y1] in pixels of `Batch.images`.
+    maps: N tensors [n, T]: at the tokens that name the box 1 / their number, else 0; a row is all 0 where they were cut off.
+    records: for each text the things it names (a `vlfuse.data.prompts.Prompt`), for decoding and metrics.
+    """
+
+    tokens: Tokens
+    owner: Tensor
+    boxes: tuple[Tensor, ...]
+    maps: tuple[Tensor, ...]
+    records: tuple[Any, ...] = ()
+
+    def to(self, device: torch.device | str) -> Grounded:
+        boxes, maps = (tuple(t.to(device) for t in given) for given in (self.boxes, self.maps))
+        return Grounded(self.tokens.to(device), self.owner.to(device), boxes, maps, self.records)
+
+
+@dataclass(frozen=True)
 class Batch:
     """Images and the texts about them. A sample with two pictures takes two consecutive image rows."""
 
@@ -228,6 +261,10 @@ class Batch:
     statements: Texts | None = None
     regions: Texts | None = None  # label and attributes of each; target [R, 4]: its box in pixels of `images`
     samples: tuple[Sample, ...] = ()
+    grounded: Grounded | None = None
+    stored: Tensor | None = (
+        None  # [B, 2] (height, width) of the pictures before the transform, where boxes are asked for
+    )
 
     def to(self, device: torch.device | str) -> Batch:
         def move(texts: Texts | None) -> Texts | None:
@@ -240,6 +277,8 @@ class Batch:
             move(self.statements),
             move(self.regions),
             self.samples,
+            None if self.grounded is None else self.grounded.to(device),
+            self.stored,
         )
 
 

@@ -140,7 +140,7 @@ def test_coco_groups_captions_and_turns_and_clips_boxes(tmp_path):
     assert [region.box for region in dataset[0].regions] == [(2, 3, 6, 8), (0, 8, 3, 10)]
     assert dataset[0].regions[0].label == "dog"
     assert dataset[0].images == (f"{tmp_path}/images/7.png",)
-    assert dataset.dropped == {"box without area inside the picture": 1}
+    assert (dataset.dropped, dataset.cut) == ({"box outside the picture": 1}, 1)
     assert open_dataset(spec + "@/photos")[1].images == ("/photos/9.png",)
 
 

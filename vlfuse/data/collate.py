@@ -181,11 +181,11 @@ def _without_pixels(sample: Sample) -> Sample:
     return replace(sample, images=tuple(source if isinstance(source, str) else "" for source in sample.images))
 
 
-def join_pictures(pictures: Sequence[Tensor]) -> Images:
-    """Pictures [3, H, W] of any sizes, padded with zeros at the bottom and right to the largest."""
+def join_pictures(pictures: Sequence[Tensor], multiple: int = 1) -> Images:
+    """Pictures [3, H, W] of any sizes, padded with zeros at the bottom and right to the largest, and on to a multiple of `multiple`."""
     sizes = torch.tensor([picture.shape[-2:] for picture in pictures])
-    height, width = sizes.amax(0).tolist()
-    if bool((sizes == sizes[0]).all()):
+    height, width = (-(-side // multiple) * multiple for side in sizes.amax(0).tolist())
+    if bool((sizes == torch.tensor([height, width])).all()):
         return Images(torch.stack(list(pictures)), sizes)
     pixels = torch.zeros(len(pictures), 3, height, width)
     for row, picture in zip(pixels, pictures, strict=True):
