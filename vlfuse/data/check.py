@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from vlfuse.data.images import load_oriented, upright_box
+from vlfuse.data.images import load_oriented, stored_size, upright_box
 from vlfuse.data.problems import SampleError
 from vlfuse.data.readers import Dataset
 from vlfuse.data.tokenizer import Tokenizer
@@ -78,13 +78,8 @@ def _boxes(sample: Sample) -> Iterator[tuple[Box, str]]:
 
 
 def _reaches_outside(sample: Sample, picture: Image.Image, orientation: int) -> bool:
-    width, height = _stored(picture, orientation)
+    width, height = stored_size(picture, orientation)
     return any(box[2] > width or box[3] > height for box, _ in _boxes(sample))
-
-
-def _stored(picture: Image.Image, orientation: int) -> tuple[int, int]:
-    """(width, height) before the EXIF orientation was applied."""
-    return picture.size if orientation < 5 else (picture.height, picture.width)
 
 
 @dataclass
@@ -178,7 +173,7 @@ def _panel(dataset: Dataset, index: int) -> Image.Image:
 
 def _thumbnail(source: ImageSource, origin: str, sample: Sample | None, width: int) -> Image.Image:
     picture, orientation = load_oriented(source, origin)
-    stored = _stored(picture, orientation)
+    stored = stored_size(picture, orientation)
     scale = min(width / picture.width, PICTURE / picture.height)
     small = picture.resize((max(1, round(picture.width * scale)), max(1, round(picture.height * scale))))
     pen, font = ImageDraw.Draw(small), ImageFont.load_default(10)

@@ -102,8 +102,8 @@ def _check_names(
     names: Sequence[str], tokenizer: Tokenizer, max_tokens: int, separator: str, around: Sequence[Around] | None
 ) -> list[tuple[int, int]]:
     """(number, tokens with its separator) of every different name."""
-    numbers = list({name: number for number, name in reversed(list(enumerate(names)))}.values())[::-1]
-    texts = []
+    first = {name: number for number, name in reversed(list(enumerate(names)))}
+    numbers, texts = sorted(first.values()), []
     for number in numbers:
         if not isinstance(names[number], str) or not names[number].strip():
             raise TaskError(f"class {number} is {names[number]!r}; a class has a name with letters in it")

@@ -68,11 +68,11 @@ class ScaleTransform:
 
 def scaled_size(size: tuple[int, int], short: int, longest: int) -> tuple[int, int]:
     """(width, height) of a picture of `size` (width, height) once its short side has `short` pixels, or fewer where the long one
-    would have more than `longest`."""
+    would have more than `longest` (by rounding, the long one may still come out a few pixels above)."""
     low, high = min(size), max(size)
     if high / low * short > longest:
-        short = max(1, round(longest * low / high))
-    other = max(1, int(short * high / low))
+        short = round(longest * low / high)
+    short, other = (short, int(short * high / low)) if short else (1, longest)  # thinner than a pixel
     return (short, other) if size[0] < size[1] else (other, short)
 
 
