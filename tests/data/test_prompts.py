@@ -50,6 +50,7 @@ def test_a_name_given_twice_is_asked_once_and_alike_names_each():
         ([], "no classes to look for; give at least one"),
         (["dog", " "], "class 1 is ' '"),
         (["dog", ""], "class 1 is ''"),
+        (["dog", "a \ud83d"], r"class 1 is 'a \\ud83d'; .* whole letters"),
         (["dog", "x" * 300], r"class 1 \('x+\.\.\.'\) alone takes 302 tokens, a prompt holds 64; shorten"),
     ],
 )

@@ -154,6 +154,8 @@ def leaks(
     from vlfuse.data.leaks import find_leaks, visual_genome_numbers
     from vlfuse.data.schema import write_jsonl
 
+    if not held_out:
+        raise ConfigError("name the held-out data after the training data, such as refcoco/val.jsonl")
     numbers = visual_genome_numbers(read_json(visual_genome)) if visual_genome else None
     learnt, found = open_dataset(training), set()
     for spec in held_out:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from vlfuse.data.boxes import CUT, OUTSIDE, tidy
 from vlfuse.data.images import load_oriented, stored_size, upright_box
 from vlfuse.data.problems import SampleError
 from vlfuse.data.readers import Dataset
@@ -20,7 +21,7 @@ from vlfuse.types import Box, ImageSource, Sample
 @dataclass
 class Report:
     """What `check` found. problems: one error (kind, origin, message) for each unusable sample; a run would do without these.
-    remarks: what works but may not be meant, with the origins: repeated ids, boxes that reach outside their picture."""
+    remarks: what works but may not be meant, with the origins: repeated ids, boxes that reach or lie outside their picture."""
 
     samples: int = 0
     pictures: int = 0
@@ -45,8 +46,8 @@ def check(dataset: Dataset, tokenizer: Tokenizer | None = None, max_text: int = 
             sample = dataset[index]
             for number, source in enumerate(sample.images):
                 picture, orientation = load_oriented(source, sample.origin)
-                if number == 0 and _reaches_outside(sample, picture, orientation):
-                    report.remarks.setdefault("box reaches outside the picture", []).append(sample.origin)
+                for remark in _remarks(sample, picture, orientation) if number == 0 else ():
+                    report.remarks.setdefault(remark, []).append(sample.origin)
         except SampleError as error:
             report.problems.append(error)
             continue
@@ -77,9 +78,9 @@ def _boxes(sample: Sample) -> Iterator[tuple[Box, str]]:
         yield from ((box, words) for box in phrase.boxes)
 
 
-def _reaches_outside(sample: Sample, picture: Image.Image, orientation: int) -> bool:
-    width, height = stored_size(picture, orientation)
-    return any(box[2] > width or box[3] > height for box, _ in _boxes(sample))
+def _remarks(sample: Sample, picture: Image.Image, orientation: int) -> set[str]:
+    size = stored_size(picture, orientation)
+    return {REMARKS[trouble] for box, _ in _boxes(sample) if (trouble := tidy(box, *size)[1]) in REMARKS}
 
 
 @dataclass
@@ -125,6 +126,8 @@ def stats(dataset: Dataset) -> Stats:
         result.regions.update(region.label for region in sample.regions)
     return result
 
+
+REMARKS = {CUT: "box reaches outside the picture", OUTSIDE: "box lies outside the picture"}
 
 PANEL, PICTURE, MARGIN, LINE = 320, 240, 8, 15  # pixels: width of a panel, height of its picture, gap, height of a line
 LINES = 12  # of text below a picture, at most

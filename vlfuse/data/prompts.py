@@ -13,7 +13,7 @@ from functools import cached_property
 import numpy as np
 from torch import Tensor
 
-from vlfuse.data.spans import positive_map
+from vlfuse.data.spans import LONE_SURROGATE, positive_map
 from vlfuse.data.tokenizer import Tokenizer
 from vlfuse.types import ConfigError, Span, TaskError
 
@@ -105,8 +105,9 @@ def _check_names(
     first = {name: number for number, name in reversed(list(enumerate(names)))}
     numbers, texts = sorted(first.values()), []
     for number in numbers:
-        if not isinstance(names[number], str) or not names[number].strip():
-            raise TaskError(f"class {number} is {names[number]!r}; a class has a name with letters in it")
+        name = names[number]
+        if not isinstance(name, str) or not name.strip() or LONE_SURROGATE.search(name):
+            raise TaskError(f"class {number} is {name!r}; a class has a name in whole letters")
         before, after = around[number] if around else ("", "")
         texts.append(before + clean_name(names[number]) + after)
     alone = tokenizer.encode_fully(texts, 10**9)

@@ -21,6 +21,7 @@ from vlfuse.data.transforms import (
     random_crop,
     stretch,
 )
+from vlfuse.types import ConfigError
 
 PUBLISHED_SIDES = (480, 560, 640, 720, 800)  # of FIBER's fine stage, which evaluates at 800
 PUBLISHED_LONGEST = 1333
@@ -46,6 +47,12 @@ class ScaleTransform:
     bgr: bool = False
     inclusive: bool = False
 
+    def __post_init__(self):
+        if not self.sides or min(self.sides) < 1 or self.longest < max(self.sides):
+            raise ConfigError(
+                f"sides {self.sides}, longest {self.longest}: give at least one length in pixels, and none above the longest"
+            )
+
     def __call__(
         self, image: Image.Image, boxes: Tensor, rng: np.random.Generator, mirrored: bool = False
     ) -> Transformed:
@@ -56,7 +63,7 @@ class ScaleTransform:
             part = whole_boxes_crop(image.size, boxes[keep], self.scale, self.ratio, rng)
             image, (boxes, inside) = image.crop(part), crop_boxes(boxes, part)
             keep = keep & inside
-        short = self.sides[int(rng.integers(len(self.sides)))] if len(self.sides) > 1 else self.sides[0]
+        short = int(rng.choice(self.sides))
         width, height = scaled_size(image.size, short, self.longest)
         boxes = stretch(boxes, image.size, width, height)
         pixels = np.asarray(image.resize((width, height), Image.Resampling.BILINEAR))
@@ -117,7 +124,7 @@ def crop_boxes(boxes: Tensor, part: tuple[int, int, int, int]) -> tuple[Tensor, 
 
 
 def _meets(part: np.ndarray, boxes: np.ndarray) -> np.ndarray:
-    return (boxes[:, :2] < part[2:]).all(1) & (boxes[:, 2:] > part[:2]).all(1)
+    return np.logical_and((boxes[:, :2] < part[2:]).all(1), (boxes[:, 2:] > part[:2]).all(1))
 
 
 def _around(part: np.ndarray, boxes: np.ndarray) -> np.ndarray:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import math
 import posixpath
-import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, NoReturn
@@ -13,12 +12,11 @@ from typing import Any, NoReturn
 import fsspec
 
 from vlfuse.data.problems import SampleError
-from vlfuse.data.spans import splits_character
+from vlfuse.data.spans import LONE_SURROGATE, splits_character
 from vlfuse.types import Box, DataError, Expression, Phrase, Question, Region, Sample, Span, Statement
 
 STATEMENT_LABELS = ("true", "false", "entailment", "neutral", "contradiction")
 MAX_TEXT = 100_000  # characters; a longer text is a mistake in the file, not a caption
-LONE_SURROGATE = re.compile("[\ud800-\udfff]")
 MAX_ITEMS = 10_000  # entries of any list of a record
 
 LISTS = ("captions", "regions", "phrases", "expressions", "questions", "statements", "absent", "partial")

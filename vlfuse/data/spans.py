@@ -5,6 +5,7 @@ Shapes: n things named, T tokens.
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from collections.abc import Sequence
 
@@ -15,6 +16,7 @@ from torch import Tensor
 from vlfuse.types import DataError, Span
 
 JOINER = "\u200d"
+LONE_SURROGATE = re.compile("[\ud800-\udfff]")  # half of a pair, which no text has and no tokenizer reads
 REACH = 3  # characters at either end of a span among which a token is looked for
 
 

@@ -58,7 +58,7 @@ def phrase_recall(
             continue
         if protocol == "merged":
             truth = np.concatenate([truth[:, :2].min(0), truth[:, 2:].max(0)])[None]
-        right = (pairwise_overlap(_boxes(phrase.found), truth) >= THRESHOLD).any(1)
+        right: np.ndarray = np.any(pairwise_overlap(_boxes(phrase.found), truth) >= THRESHOLD, axis=1)
         for name, k in zip(hits, (*ks, len(right)), strict=True):
             for kind in ("all", *phrase.kinds):
                 hits[name].setdefault(kind, []).append(bool(right[:k].any()))

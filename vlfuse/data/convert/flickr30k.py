@@ -115,7 +115,8 @@ def parse_annotation(xml: str, origin: str = "the annotation") -> Things:
     """Raises DataError where it is not an annotation of the format."""
     try:
         root = ElementTree.fromstring(xml)
-        things = Things(*(int(root.findtext(f"size/{name}", "0")) for name in ("width", "height", "depth")))
+        width, height, depth = (int(root.findtext(f"size/{name}", "0")) for name in ("width", "height", "depth"))
+        things = Things(width, height, depth)
         for entry in root.iter("object"):
             names, corners = [name.text or "" for name in entry.iter("name")], entry.find("bndbox")
             if corners is not None:

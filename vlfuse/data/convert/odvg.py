@@ -74,7 +74,8 @@ def _phrases(region: dict[str, Any], caption: str, size: tuple[float, float], re
         return []
     given = region.get("bbox")
     several = isinstance(given, Sequence) and len(given) > 0 and isinstance(given[0], Sequence)
-    boxes: list[Box] = [box for one in (given if several else [given]) if (box := report.box(one, *size)) is not None]
+    listed: Sequence[Any] = given if several else [given]  # type: ignore[assignment]  # `several` says so
+    boxes: list[Box] = [box for one in listed if (box := report.box(one, *size)) is not None]
     if not boxes:
         report.drop("box cannot be used")
         return []
