@@ -110,14 +110,14 @@ def _check_names(
             raise TaskError(f"class {number} is {name!r}; a class has a name in whole letters")
         before, after = around[number] if around else ("", "")
         texts.append(before + clean_name(names[number]) + after)
-    alone = tokenizer.encode_fully(texts, 10**9)
+    alone = tokenizer.ids(texts, 10**9)
     joined = tokenizer.ids([" " + text.strip() + separator for text in texts], 10**9)
-    for number, text, length, special in zip(numbers, texts, alone.tokens.mask.sum(1), alone.special, strict=True):
-        if int(length) > max_tokens:
+    for number, text, row in zip(numbers, texts, alone, strict=True):
+        if len(row) > max_tokens:
             raise TaskError(
-                f"class {number} ('{text[:40]}...') alone takes {int(length)} tokens, a prompt holds {max_tokens}; shorten its name"
+                f"class {number} ('{text[:40]}...') alone takes {len(row)} tokens, a prompt holds {max_tokens}; shorten its name"
             )
-        if not int((~special).sum()) and not int((alone.tokens.ids == tokenizer.unk_id).sum()):
+        if len(row) == FRAME:
             raise TaskError(f"class {number} is {text!r}, of which the tokenizer keeps nothing; write it in letters")
     return [(number, len(row) - FRAME) for number, row in zip(numbers, joined, strict=True)]
 
