@@ -202,12 +202,23 @@ class Tokens(Rows):
 
 
 @dataclass(frozen=True)
+class Objects(Rows):
+    """What texts name in their pictures: boxes [M, 4] in pixels of `Batch.images`, text [M] the row of the text that names each,
+    positive [M, T] above 0 at the tokens that name it (weights of sum 1; a row of zeros: an object that no token names)."""
+
+    boxes: Tensor
+    positive: Tensor
+    text: Tensor
+
+
+@dataclass(frozen=True)
 class Texts:
     """N texts of one kind in a batch, each about one image row (or a pair of them).
 
     owner [N] or [N, 2]: rows of `Batch.images`. target: what the head learns, see the head; None when unknown.
     masked_ids, mask_labels [N, T]: input and targets of masked language modelling (-100 where nothing is asked).
     records: the Question, Statement or caption string behind each row, for decoding and metrics.
+    objects: of texts for grounding, what they name.
     """
 
     tokens: Tokens
@@ -216,6 +227,7 @@ class Texts:
     masked_ids: Tensor | None = None
     mask_labels: Tensor | None = None
     records: tuple[Any, ...] = ()
+    objects: Objects | None = None
 
     def to(self, device: torch.device | str) -> Texts:
         def move(t: Tensor | None) -> Tensor | None:
@@ -228,27 +240,8 @@ class Texts:
             move(self.masked_ids),
             move(self.mask_labels),
             self.records,
+            None if self.objects is None else self.objects.to(device),
         )
-
-
-@dataclass(frozen=True)
-class Grounded:
-    """N texts of a batch, each about one image, and the boxes that their words name.
-
-    tokens [N, T]; owner [N]: rows of `Batch.images`. boxes: N tensors [n, 4] of [x0, y0, x1, y1] in pixels of `Batch.images`.
-    maps: N tensors [n, T]: at the tokens that name the box 1 / their number, else 0; a row is all 0 where they were cut off.
-    records: for each text the things it names (a `vlfuse.data.prompts.Prompt`), for decoding and metrics.
-    """
-
-    tokens: Tokens
-    owner: Tensor
-    boxes: tuple[Tensor, ...]
-    maps: tuple[Tensor, ...]
-    records: tuple[Any, ...] = ()
-
-    def to(self, device: torch.device | str) -> Grounded:
-        boxes, maps = (tuple(t.to(device) for t in given) for given in (self.boxes, self.maps))
-        return Grounded(self.tokens.to(device), self.owner.to(device), boxes, maps, self.records)
 
 
 @dataclass(frozen=True)
@@ -261,7 +254,7 @@ class Batch:
     statements: Texts | None = None
     regions: Texts | None = None  # label and attributes of each; target [R, 4]: its box in pixels of `images`
     samples: tuple[Sample, ...] = ()
-    grounded: Grounded | None = None
+    grounding: Texts | None = None  # captions and prompts, with the objects they name
     stored: Tensor | None = (
         None  # [B, 2] (height, width) of the pictures before the transform, where boxes are asked for
     )
@@ -277,7 +270,7 @@ class Batch:
             move(self.statements),
             move(self.regions),
             self.samples,
-            None if self.grounded is None else self.grounded.to(device),
+            move(self.grounding),
             self.stored,
         )
 

@@ -5,7 +5,6 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-import torch
 from PIL import Image
 
 from tests.data.test_images import encoded
@@ -40,10 +39,15 @@ def batch_of(collate, *samples, seed=0):
     return collate([(s, np.random.default_rng([seed, i])) for i, s in enumerate(samples)])
 
 
-def words(grounded, text, box):
+def boxes_of(texts):
+    """Those of each text."""
+    return [texts.objects.boxes[texts.objects.text == text] for text in range(len(texts.owner))]
+
+
+def words(texts, text, box):
     """The characters that the tokens of a row spell."""
-    ids = grounded.tokens.ids[text][grounded.maps[text][box] > 0]
-    return BYTES.decode(ids)
+    rows = texts.objects.positive[texts.objects.text == text]
+    return BYTES.decode(texts.tokens.ids[text][rows[box] > 0])
 
 
 PHRASES = sample(
@@ -57,13 +61,13 @@ PHRASES = sample(
 
 
 def test_captions_with_their_phrases():
-    grounded = batch_of(GroundingCollate(BYTES, SCALE, 64, "phrases", ALL), PHRASES).grounded
+    grounded = batch_of(GroundingCollate(BYTES, SCALE, 64, "phrases", ALL), PHRASES).grounding
     assert grounded.owner.tolist() == [0, 0]
-    assert [len(boxes) for boxes in grounded.boxes] == [1, 2]
+    assert [len(boxes) for boxes in boxes_of(grounded)] == [1, 2]
     assert words(grounded, 0, 0).strip() == "a dog"
     assert words(grounded, 1, 0) == "the left dogthe dog"  # one box with two names has the tokens of both
     assert words(grounded, 1, 1) == "the left dog"
-    assert all(m.shape[1] == grounded.tokens.ids.shape[1] for m in grounded.maps)
+    assert grounded.objects.positive.shape == (3, grounded.tokens.ids.shape[1])
     assert [r.things for r in grounded.records] == [(0,), (1, 2)]
     assert grounded.records[1].text[slice(*grounded.records[1].spans[1][0])] == "the dog"
 
@@ -72,19 +76,19 @@ def test_what_is_needed_to_bring_boxes_back():
     batch = batch_of(GroundingCollate(BYTES, replace(SCALE, sides=(30,)), 64, "phrases"), PHRASES)
     assert batch.stored.tolist() == [[60, 90]] and batch.images.sizes.tolist() == [[30, 45]]
     assert batch.images.pixels.shape[-2:] == (32, 64)
-    assert batch.grounded.boxes[0][0].tolist() == [5, 10, 15, 20]
-    assert batch.to("cpu").grounded.tokens.ids.equal(batch.grounded.tokens.ids)
+    assert boxes_of(batch.grounding)[0][0].tolist() == [5, 10, 15, 20]
+    assert batch.to("cpu").grounding.tokens.ids.equal(batch.grounding.tokens.ids)
 
 
 def test_fixed_length():
     batch = batch_of(GroundingCollate(BYTES, SCALE, 64, "phrases", pad_to_max=True), PHRASES)
-    assert batch.grounded.maps[0].shape[1] == batch.grounded.tokens.ids.shape[1] == 64
+    assert batch.grounding.objects.positive.shape[1] == batch.grounding.tokens.ids.shape[1] == 64
 
 
 @pytest.mark.parametrize("spans", [(), ((0, 7),)])
 def test_expressions(spans):
     s = sample(expressions=(Expression("the dog at night", BLOCK, spans),))
-    grounded = batch_of(GroundingCollate(BYTES, SCALE, 64, "expressions", ALL), s).grounded
+    grounded = batch_of(GroundingCollate(BYTES, SCALE, 64, "expressions", ALL), s).grounding
     assert words(grounded, 0, 0) == ("the dog" if spans else "the dog at night")
 
 
@@ -93,19 +97,18 @@ def test_classes():
     maker = PromptMaker(("bird", "dog", "red cat"), BYTES, 64)
     collate = GroundingCollate(BYTES, SCALE, 64, "regions", prompts=maker)
     for seed in range(5):
-        grounded = batch_of(collate, sample(regions=regions), sample(), seed=seed).grounded
-        assert [len(boxes) for boxes in grounded.boxes] == [2, 0]
+        grounded = batch_of(collate, sample(regions=regions), sample(), seed=seed).grounding
+        assert [len(boxes) for boxes in boxes_of(grounded)] == [2, 0]
         assert [words(grounded, 0, row).strip() for row in (0, 1)] == ["dog", "red cat"]
-        assert grounded.maps[1].shape == (0, grounded.tokens.ids.shape[1])
 
 
 def test_classes_without_room_take_their_boxes_along():
     names = tuple(f"name {i:02d}" for i in range(30))
     maker = PromptMaker(names, BYTES, 40, Negatives(5))
     regions = tuple(Region((i, 0, i + 5, 5), name) for i, name in enumerate(names))
-    grounded = batch_of(GroundingCollate(BYTES, SCALE, 40, "regions", prompts=maker), sample(regions=regions)).grounded
-    assert 1 <= len(grounded.boxes[0]) < 10
-    for row, box in enumerate(grounded.boxes[0]):
+    grounded = batch_of(GroundingCollate(BYTES, SCALE, 40, "regions", prompts=maker), sample(regions=regions)).grounding
+    assert 1 <= len(boxes_of(grounded)[0]) < 10
+    for row, box in enumerate(boxes_of(grounded)[0]):
         assert words(grounded, 0, row).strip() == f"name {int(box[0]):02d}"
 
 
@@ -119,12 +122,12 @@ def test_the_mirror_and_the_sides(sides):
         for text in texts:
             named = (4, 9)
             batch = batch_of(collate, sample(expressions=(Expression(text, BLOCK, (named,)),)), seed=seed)
-            box, told = batch.grounded.boxes[0][0], batch.grounded.records[0].text
+            box, told = boxes_of(batch.grounding)[0][0], batch.grounding.records[0].text
             assert (extent(batch.images.pixels[0][:, :60, :90]) - box).abs().max() <= 1
             turned = bool(box[0] > 45)
             mirrored[text] += turned
             assert told == (text.replace("left", "right") if turned else text)
-            assert words(batch.grounded, 0, 0).strip() == "block"
+            assert words(batch.grounding, 0, 0).strip() == "block"
     plain, doubtful = mirrored[texts[1]], mirrored[texts[2]]
     assert 10 <= plain <= 30 and doubtful == 0
     assert mirrored[texts[0]] == (plain if sides == "swap" else 0)
@@ -137,8 +140,8 @@ def test_cropping_keeps_words_and_boxes_together():
     s = sample(captions=("a block and a thing",), phrases=(Phrase(0, (0, 7), (BLOCK,)), Phrase(0, (12, 19), (far,))))
     seen = set()
     for seed in range(30):
-        grounded = batch_of(collate, s, seed=seed).grounded
-        rows = [words(grounded, 0, row).strip() for row in range(len(grounded.boxes[0]))]
+        grounded = batch_of(collate, s, seed=seed).grounding
+        rows = [words(grounded, 0, row).strip() for row in range(len(boxes_of(grounded)[0]))]
         assert rows and set(rows) <= {"a block", "a thing"}
         seen.add(tuple(rows))
     assert len(seen) >= 2
@@ -151,7 +154,7 @@ def test_boxes_follow_the_orientation_of_a_photograph(tmp_path):
     turned = replace(PHRASES, images=(str(tmp_path / "p.jpg"),))
     batch = batch_of(GroundingCollate(BYTES, ScaleTransform((60,), 90, **NEUTRAL), 64, "phrases", ALL), turned)
     assert batch.stored.tolist() == [[90, 60]]
-    assert (extent(batch.images.pixels[0][:, :90, :60]) - batch.grounded.boxes[0][0]).abs().max() <= 2
+    assert (extent(batch.images.pixels[0][:, :90, :60]) - boxes_of(batch.grounding)[0][0]).abs().max() <= 2
     assert batch.samples[0].phrases[0].boxes[0] == (20, 10, 40, 30)
 
 
@@ -204,7 +207,7 @@ def test_a_run_goes_on_past_bad_boxes_and_counts_them(tmp_path):
     dataset = JsonlDataset(str(tmp_path / "d.jsonl"))
     loader = Loader(dataset, GroundingCollate(BYTES, SCALE, 64, "phrases"), 5)
     batches = [batch for epoch in range(3) for batch in loader.iterate(epoch)]
-    assert len(batches) == 6 and all(len(batch.grounded.boxes) == 5 for batch in batches)
+    assert len(batches) == 6 and all(len(batch.grounding.owner) == 5 for batch in batches)
     assert len(loader.problems) == len(bad)
     text = "\n".join(str(error) for error in loader.problems.seen.values())
     for number, says in enumerate(("inside its picture", "exceed", "exceed", "finite", "negative", "50", "inside a character", "surrogate"), 2):  # fmt: skip
@@ -220,6 +223,6 @@ def test_generated_scenes_have_all_three_kinds():
         collate = GroundingCollate(BYTES, ScaleTransform((64,), 64), 256, reads, ALL, maker)
         batch = batch_of(collate, *(scenes[i] for i in range(6)))
         assert batch.images.pixels.shape == (6, 3, 64, 64)
-        assert all(bool((m.sum(1) > 0.99).all()) for m in batch.grounded.maps)
-        assert sum(map(len, batch.grounded.boxes)) > 6
-        assert torch.cat(batch.grounded.boxes).max() <= 64
+        objects = batch.grounding.objects
+        assert bool((objects.positive.sum(1) > 0.99).all())
+        assert len(objects) > 6 and objects.boxes.max() <= 64

@@ -21,7 +21,7 @@ from vlfuse.data.scaling import ScaleTransform
 from vlfuse.data.sides import can_swap, names_sides, swap_sides
 from vlfuse.data.spans import check_spans, positive_map
 from vlfuse.data.tokenizer import Tokenizer
-from vlfuse.types import Batch, Box, ConfigError, DataError, Grounded, Phrase, Sample, Span
+from vlfuse.types import Batch, Box, ConfigError, DataError, Objects, Phrase, Sample, Span, Texts
 
 Reads = Literal["phrases", "expressions", "regions"]
 
@@ -61,7 +61,7 @@ class PreparedGrounding:
 
 @dataclass(frozen=True)
 class GroundingCollate:
-    """How samples with boxes become a batch (`Batch.grounded`).
+    """How samples with boxes become a batch: its texts for grounding, whose records are prompts, with the objects they name.
 
     reads: "phrases" takes captions with the phrases that have boxes; "expressions" texts that mean one box; "regions" makes a
     prompt of classes (`prompts`) whose boxes are those of the sample. texts: how many of these a sample gives: k > 0 up to k at random
@@ -158,7 +158,7 @@ class GroundingCollate:
         )
 
     def join(self, prepared: Sequence[PreparedGrounding]) -> Batch:
-        """At least one prepared sample -> a batch; without `grounded` where none has a text."""
+        """At least one prepared sample -> a batch; without texts for grounding where none has one."""
         batch = Batch(
             join_pictures([p.pixels for p in prepared], self.multiple),
             samples=tuple(p.sample for p in prepared),
@@ -169,17 +169,19 @@ class GroundingCollate:
             return batch
         encoded = self.tokenizer.encode_fully([text.prompt.text for text in told], self.max_text, self.pad_to_max)
         counts = torch.tensor([len(p.told) for p in prepared])
-        grounded = Grounded(
+        boxes = [own for p in prepared for own in p.boxes]
+        maps = [
+            positive_map(text.prompt.text, offsets, text.groups)
+            for text, offsets in zip(told, encoded.offsets, strict=True)
+        ]
+        owners = torch.repeat_interleave(torch.arange(len(told)), torch.tensor([len(own) for own in boxes]))
+        texts = Texts(
             encoded.tokens,
             torch.repeat_interleave(torch.arange(len(prepared)), counts),
-            tuple(boxes for p in prepared for boxes in p.boxes),
-            tuple(
-                positive_map(text.prompt.text, offsets, text.groups)
-                for text, offsets in zip(told, encoded.offsets, strict=True)
-            ),
-            tuple(text.prompt for text in told),
+            records=tuple(text.prompt for text in told),
+            objects=Objects(torch.cat(boxes), torch.cat(maps), owners),
         )
-        return replace(batch, grounded=grounded)
+        return replace(batch, grounding=texts)
 
 
 def _check(told: Sequence[Told], origin: str) -> None:
