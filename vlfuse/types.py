@@ -187,10 +187,12 @@ def cat(*pieces: R) -> R:
 
 @dataclass(frozen=True)
 class Images(Rows):
-    """pixels [B, 3, H, W], normalised, zero-padded at the bottom and right; sizes [B, 2] the true (height, width)."""
+    """pixels [B, 3, H, W], normalised, zero-padded at the bottom and right; sizes [B, 2] the true (height, width); stored [B, 2] those
+    of the pictures before their transform, upright, where boxes are to be brought back to them."""
 
     pixels: Tensor
     sizes: Tensor
+    stored: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -255,9 +257,6 @@ class Batch:
     regions: Texts | None = None  # label and attributes of each; target [R, 4]: its box in pixels of `images`
     samples: tuple[Sample, ...] = ()
     grounding: Texts | None = None  # captions and prompts, with the objects they name
-    stored: Tensor | None = (
-        None  # [B, 2] (height, width) of the pictures before the transform, where boxes are asked for
-    )
 
     def to(self, device: torch.device | str) -> Batch:
         def move(texts: Texts | None) -> Texts | None:
@@ -271,7 +270,6 @@ class Batch:
             move(self.regions),
             self.samples,
             move(self.grounding),
-            self.stored,
         )
 
 

@@ -6,6 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from PIL import Image
+from safetensors.torch import save_file
 
 from tests.data.test_images import encoded
 from tests.data.test_spans import bytes_tokenizer
@@ -18,6 +19,7 @@ from vlfuse.data.prompts import Negatives, PromptMaker
 from vlfuse.data.readers import JsonlDataset
 from vlfuse.data.scaling import ScaleTransform
 from vlfuse.data.scenes import SceneDataset
+from vlfuse.engine.failure import named_tensors, read_batch
 from vlfuse.types import ConfigError, Expression, Phrase, Region, Sample
 
 BYTES = bytes_tokenizer(False)
@@ -74,7 +76,7 @@ def test_captions_with_their_phrases():
 
 def test_what_is_needed_to_bring_boxes_back():
     batch = batch_of(GroundingCollate(BYTES, replace(SCALE, sides=(30,)), 64, "phrases"), PHRASES)
-    assert batch.stored.tolist() == [[60, 90]] and batch.images.sizes.tolist() == [[30, 45]]
+    assert batch.images.stored.tolist() == [[60, 90]] and batch.images.sizes.tolist() == [[30, 45]]
     assert batch.images.pixels.shape[-2:] == (32, 64)
     assert boxes_of(batch.grounding)[0][0].tolist() == [5, 10, 15, 20]
     assert batch.to("cpu").grounding.tokens.ids.equal(batch.grounding.tokens.ids)
@@ -153,7 +155,7 @@ def test_boxes_follow_the_orientation_of_a_photograph(tmp_path):
     (tmp_path / "p.jpg").write_bytes(encoded(picture(), "JPEG", exif=exif))
     turned = replace(PHRASES, images=(str(tmp_path / "p.jpg"),))
     batch = batch_of(GroundingCollate(BYTES, ScaleTransform((60,), 90, **NEUTRAL), 64, "phrases", ALL), turned)
-    assert batch.stored.tolist() == [[90, 60]]
+    assert batch.images.stored.tolist() == [[90, 60]]
     assert (extent(batch.images.pixels[0][:, :90, :60]) - boxes_of(batch.grounding)[0][0]).abs().max() <= 2
     assert batch.samples[0].phrases[0].boxes[0] == (20, 10, 40, 30)
 
@@ -226,3 +228,13 @@ def test_generated_scenes_have_all_three_kinds():
         objects = batch.grounding.objects
         assert bool((objects.positive.sum(1) > 0.99).all())
         assert len(objects) > 6 and objects.boxes.max() <= 64
+
+
+def test_a_batch_that_is_kept_comes_back_whole(tmp_path):
+    """As the engine keeps one that gave no finite loss."""
+    batch = batch_of(GroundingCollate(BYTES, SCALE, 64, "phrases", ALL), PHRASES)
+    tensors = named_tensors(batch)
+    save_file({name: t.contiguous() for name, t in tensors.items()}, tmp_path / "b.safetensors")
+    again = named_tensors(read_batch(tmp_path / "b.safetensors"))
+    assert again.keys() == tensors.keys() and all(torch.equal(again[name], t) for name, t in tensors.items())
+    assert {"images.stored", "grounding.objects.positive"} <= again.keys()

@@ -159,10 +159,10 @@ class GroundingCollate:
 
     def join(self, prepared: Sequence[PreparedGrounding]) -> Batch:
         """At least one prepared sample -> a batch; without texts for grounding where none has one."""
+        stored = torch.tensor([p.stored for p in prepared])
         batch = Batch(
-            join_pictures([p.pixels for p in prepared], self.multiple),
+            replace(join_pictures([p.pixels for p in prepared], self.multiple), stored=stored),
             samples=tuple(p.sample for p in prepared),
-            stored=torch.tensor([p.stored for p in prepared]),
         )
         told = [text for p in prepared for text in p.told]
         if not told:
