@@ -6,7 +6,6 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from PIL import Image
-from safetensors.torch import save_file
 
 from tests.data.test_images import encoded
 from tests.data.test_spans import bytes_tokenizer
@@ -19,7 +18,6 @@ from vlfuse.data.prompts import Negatives, PromptMaker
 from vlfuse.data.readers import JsonlDataset
 from vlfuse.data.scaling import ScaleTransform
 from vlfuse.data.scenes import SceneDataset
-from vlfuse.engine.failure import named_tensors, read_batch
 from vlfuse.types import ConfigError, Expression, Phrase, Region, Sample
 
 BYTES = bytes_tokenizer(False)
@@ -228,13 +226,3 @@ def test_generated_scenes_have_all_three_kinds():
         objects = batch.grounding.objects
         assert bool((objects.positive.sum(1) > 0.99).all())
         assert len(objects) > 6 and objects.boxes.max() <= 64
-
-
-def test_a_batch_that_is_kept_comes_back_whole(tmp_path):
-    """As the engine keeps one that gave no finite loss."""
-    batch = batch_of(GroundingCollate(BYTES, SCALE, 64, "phrases", ALL), PHRASES)
-    tensors = named_tensors(batch)
-    save_file({name: t.contiguous() for name, t in tensors.items()}, tmp_path / "b.safetensors")
-    again = named_tensors(read_batch(tmp_path / "b.safetensors"))
-    assert again.keys() == tensors.keys() and all(torch.equal(again[name], t) for name, t in tensors.items())
-    assert {"images.stored", "grounding.objects.positive"} <= again.keys()
