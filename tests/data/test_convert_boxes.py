@@ -2,11 +2,15 @@
 
 import base64
 import json
+import shutil
+
+import pytest
 
 from tests.data.formats import BAD, DATA, GOOD, NAMED, converted, edges, put, with_data, write
 from tests.data.sources import picture, png
 from vlfuse.data import boxes as trouble
-from vlfuse.types import Phrase, Region
+from vlfuse.data.convert.report import Pictures
+from vlfuse.types import DataError, Phrase, Region
 
 
 def test_lvis(source):
@@ -140,3 +144,18 @@ def test_lvis_layout(source):
     assert (report.read, report.kept) == (12, 12) and not report.dropped
     assert sum(len(dataset[i].regions) for i in range(12)) == len(content["annotations"])
     assert any(dataset[i].absent for i in range(12))
+
+
+def test_pictures_of_one_name(source):
+    """Told apart by the folders that the annotations give; never taken for one another."""
+    put(source, "a/1.jpg")
+    picture(size=(30, 20)).save(source / "images" / "1.jpg")
+    pictures = Pictures(source)
+    assert pictures.find("a/1.jpg") == source / "images" / "a" / "1.jpg"
+    assert pictures.find("images/1.jpg") == source / "images" / "1.jpg"
+    assert pictures.find("2.jpg") is None
+    for name in ("1.jpg", "b/1.jpg"):
+        with pytest.raises(DataError, match=f"'{name}' could be any of .*1.jpg; keep only one"):
+            Pictures(source / "images" / "a" / "..").find(name)
+    shutil.copyfile(source / "images" / "1.jpg", source / "images" / "a" / "1.jpg")
+    assert Pictures(source).find("b/1.jpg") is not None  # copies of one picture

@@ -83,6 +83,7 @@ def coco_truth(
 ) -> dict[str, Any]:
     """What `vlfuse.metrics.detection` measures against: image ids are places in `samples`, category ids places in `names`, from 1.
 
+    samples: as batches carry them, whose boxes are those of upright pictures.
     Records with `absent` or `partial` labels make it federated, as LVIS is; categories: entries with `name` and `frequency`, such
     as its converter writes. Areas are those of the boxes, where COCO's own file has those of outlines: APs, APm and APl may differ a
     little from those of the official file.

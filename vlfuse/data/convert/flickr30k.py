@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from xml.etree import ElementTree
 
-from vlfuse.data.convert.report import Report, find, pictures_below
+from vlfuse.data.convert.report import Pictures, Report, find
 from vlfuse.types import Box, DataError, Phrase, Sample
 
 MARKED = re.compile(r"\[/EN#(\d+)((?:/[^\s\]/]+)+)\s+([^\]]*)\]")
@@ -49,7 +49,7 @@ def convert_flickr30k(source: Path, out: Path) -> Report:
     report = Report()
     found = find(source, "Sentences/*.txt", "Flickr30k Entities")
     lists = [path for path in (source / f"{split}.txt" for split in ("train", "val", "test")) if path.is_file()]
-    pictures = pictures_below(source)
+    pictures = Pictures(source)
     everything = {path.stem: path for path in found}
     splits = {path.stem: path.read_text(encoding="utf-8").split() for path in lists} or {"all": sorted(everything)}
     for split, names in splits.items():
@@ -59,9 +59,9 @@ def convert_flickr30k(source: Path, out: Path) -> Report:
 
 
 def _sample(
-    name: str, sentences: Path | None, source: Path, pictures: dict[str, Path], split: str, out: Path, report: Report
+    name: str, sentences: Path | None, source: Path, pictures: Pictures, split: str, out: Path, report: Report
 ) -> Sample | None:
-    annotation, picture = source / "Annotations" / f"{name}.xml", pictures.get(f"{name}.jpg")
+    annotation, picture = source / "Annotations" / f"{name}.xml", pictures.find(f"{name}.jpg")
     if sentences is None or not annotation.is_file():
         return report.drop("picture of the list without sentences or annotations")
     parsed = [parse_sentence(line) for line in sentences.read_text(encoding="utf-8").splitlines() if line.strip()]

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from vlfuse.data.boxes import from_size
-from vlfuse.data.convert.report import Report, find, pictures_below, read_json
+from vlfuse.data.convert.report import Pictures, Report, find, read_json
 from vlfuse.data.spans import check_spans
 from vlfuse.types import Box, DataError, Expression, Phrase, Sample, Span
 
@@ -22,7 +22,7 @@ def convert_mdetr(source: Path, out: Path) -> Report:
     Writes `out/FILE.jsonl`, one sample a picture: with captions and phrases, or for RefCOCO/+/g with expressions. Rows are boxes.
     Pictures stay where they are; the records name them relative to `out`.
     """
-    report, pictures, written = Report(), pictures_below(source), False
+    report, pictures, written = Report(), Pictures(source), False
     for listing in sorted([*source.glob("*.json"), *source.glob("annotations/*.json")]):
         content = read_json(listing)
         if not isinstance(content, dict) or not any("caption" in image for image in content.get("images", ())):
@@ -34,7 +34,7 @@ def convert_mdetr(source: Path, out: Path) -> Report:
     return report
 
 
-def _samples(content: dict[str, Any], pictures: dict[str, Path], split: str, out: Path, report: Report) -> list[Sample]:
+def _samples(content: dict[str, Any], pictures: Pictures, split: str, out: Path, report: Report) -> list[Sample]:
     rows: dict[Any, list[dict[str, Any]]] = {}
     for row in content.get("annotations", ()):
         rows.setdefault(row.get("image_id"), []).append(row)
@@ -43,7 +43,7 @@ def _samples(content: dict[str, Any], pictures: dict[str, Path], split: str, out
         told.setdefault(str(image["file_name"]), []).append(image)
     samples = []
     for name, images in told.items():
-        picture = pictures.get(Path(name).name)
+        picture = pictures.find(name)
         if picture is None:
             report.drop("picture is missing", sum(len(rows.pop(image["id"], ())) for image in images))
             continue

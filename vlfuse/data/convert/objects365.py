@@ -12,7 +12,7 @@ from typing import Any
 
 from vlfuse.data.coco import CocoDataset
 from vlfuse.data.convert.coco import write_pictures
-from vlfuse.data.convert.report import Report, find, pictures_below
+from vlfuse.data.convert.report import Pictures, Report, find
 from vlfuse.types import DataError, Region, Sample
 
 
@@ -30,10 +30,10 @@ def convert_objects365(source: Path, out: Path) -> Report:
     )
     if not sheets and not listings:
         find(source, "zhiyuan*.json", "Objects365")
-    pictures = pictures_below(source) if listings else {}
+    pictures = Pictures(source)
     for listing in listings:
         dataset = CocoDataset([str(listing)], str(source))
-        write_pictures(report, dataset, lambda path: pictures.get(Path(path).name), out, listing.stem)
+        write_pictures(report, dataset, pictures.find, out, listing.stem)
     for sheet in sheets:
         report.write(out / f"{sheet.stem}.jsonl", _samples(sheet, out, report))
     return report

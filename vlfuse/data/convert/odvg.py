@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from vlfuse.data.convert.mdetr import spans_of
-from vlfuse.data.convert.report import Report, find, pictures_below, read_json, rows
+from vlfuse.data.convert.report import Pictures, Report, find, read_json, rows
 from vlfuse.types import Box, Phrase, Region, Sample, Span
 
 
@@ -20,7 +20,7 @@ def convert_odvg(source: Path, out: Path) -> Report:
     Writes `out/FILE.jsonl`: "detection" becomes regions, "grounding" a caption with phrases, found by their `tokens_positive` or by
     their words. Rows are boxes. Pictures stay where they are; the records name them relative to `out`.
     """
-    report, pictures = Report(), pictures_below(source)
+    report, pictures = Report(), Pictures(source)
     maps = sorted(source.glob("*label_map*.json"))
     names = {str(key): str(value) for path in maps for key, value in read_json(path).items()}
     listings = sorted({*source.glob("*.jsonl"), *source.glob("*.json")} - set(maps))
@@ -29,13 +29,11 @@ def convert_odvg(source: Path, out: Path) -> Report:
     return report
 
 
-def _samples(
-    listing: Path, names: dict[str, str], pictures: dict[str, Path], out: Path, report: Report
-) -> Iterator[Sample]:
+def _samples(listing: Path, names: dict[str, str], pictures: Pictures, out: Path, report: Report) -> Iterator[Sample]:
     for number, row in enumerate(rows(listing), start=1):
         detection, grounding = row.get("detection") or {}, row.get("grounding") or {}
         instances, regions = detection.get("instances") or [], grounding.get("regions") or []
-        picture = pictures.get(Path(str(row.get("filename", ""))).name)
+        picture = pictures.find(str(row.get("filename", "")))
         if picture is None:
             report.drop("picture is missing", len(instances) + len(regions))
             continue

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from PIL import Image, UnidentifiedImageError
 
-from vlfuse.data.convert.report import Report, find, pictures_below
+from vlfuse.data.convert.report import Pictures, Report, find
 from vlfuse.types import DataError, Region, Sample
 
 SPLIT = re.compile(r"train|validation|test")
@@ -24,7 +24,7 @@ def convert_open_images(source: Path, out: Path) -> Report:
     Writes `out/SPLIT.jsonl`; a box around a group is a crowd, and `absent` are labels that people judged not to be there. Rows are
     boxes. Pictures stay where they are; the records name them relative to `out`.
     """
-    report, pictures = Report(), pictures_below(source)
+    report, pictures = Report(), Pictures(source)
     listings = find(source, "*annotations-bbox.csv", "Open Images")
     (described,) = find(source, "*class-descriptions-boxable.csv", "Open Images")[:1]
     with described.open(encoding="utf-8", newline="") as file:
@@ -60,14 +60,14 @@ def _samples(
     listing: Path,
     names: dict[str, str],
     absent: dict[str, list[str]],
-    pictures: dict[str, Path],
+    pictures: Pictures,
     split: str,
     out: Path,
     report: Report,
 ) -> Iterator[Sample]:
     rows = _rows(listing, ("ImageID", "LabelName", "XMin", "XMax", "YMin", "YMax"))
     for name, group in itertools.groupby(rows, key=lambda row: row["ImageID"]):  # the file is in order of pictures
-        own, picture = list(group), pictures.get(f"{name}.jpg")
+        own, picture = list(group), pictures.find(f"{name}.jpg")
         if picture is None:
             report.drop("picture is missing", len(own))
             continue

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from vlfuse.data.boxes import from_size
-from vlfuse.data.convert.report import Report, find, pictures_below, read_json
+from vlfuse.data.convert.report import Pictures, Report, find, read_json
 from vlfuse.types import DataError, Expression, Sample
 
 
@@ -20,7 +20,7 @@ def convert_refcoco(source: Path, out: Path) -> Report:
     Writes `out/SPLIT.jsonl`, one sample a picture with its expressions (`out/NAME-SPLIT.jsonl` where there are several files of
     references). Rows are sentences. Pictures stay where they are; the records name them relative to `out`.
     """
-    report, pictures = Report(), pictures_below(source)
+    report, pictures = Report(), Pictures(source)
     listings = sorted([*source.glob("refs*.p"), *source.glob("refs*.json")]) or find(source, "refs*.p", "RefCOCO")
     instances = read_json(source / "instances.json")
     things = {row["id"]: row for row in instances["annotations"]}
@@ -46,14 +46,14 @@ def _told(
     reference: dict[str, Any],
     things: dict[Any, dict[str, Any]],
     images: dict[Any, dict[str, Any]],
-    pictures: dict[str, Path],
+    pictures: Pictures,
     report: Report,
 ) -> Iterator[tuple[Path, Expression]]:
     sentences = [str(sentence.get("sent", sentence.get("raw", ""))).strip() for sentence in reference["sentences"]]
     thing, image = things.get(reference["ann_id"]), images.get(reference["image_id"])
     if thing is None or image is None:
         return report.drop("sentence about a thing that instances.json does not list", len(sentences))
-    picture = pictures.get(Path(image["file_name"]).name)
+    picture = pictures.find(image["file_name"])
     if picture is None:
         return report.drop("picture is missing", len(sentences))
     size = (image.get("width") or float("inf"), image.get("height") or float("inf"))

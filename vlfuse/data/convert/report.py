@@ -77,9 +77,28 @@ def find(source: Path, pattern: str, what: str) -> list[Path]:
     return found
 
 
-def pictures_below(source: Path) -> dict[str, Path]:
-    """Every picture in a folder and the folders in it, by file name."""
-    return {path.name: path for path in sorted(source.rglob("*")) if path.suffix.lower().removeprefix(".") in PICTURES}
+class Pictures:
+    """Every picture in a folder and the folders in it, to be found by what annotations call it."""
+
+    def __init__(self, source: Path):
+        self.paths: dict[str, list[Path]] = {}
+        for path in sorted(source.rglob("*")):
+            if path.suffix.lower().removeprefix(".") in PICTURES:
+                self.paths.setdefault(path.name, []).append(path)
+
+    def find(self, name: str) -> Path | None:
+        """The picture with that file name; of several, the one whose folders are those that `name` gives, too.
+
+        None where there is none. Raises DataError where several different ones could be meant.
+        """
+        found = self.paths.get(Path(name).name, [])
+        if len(found) > 1:
+            found = [path for path in found if path.as_posix().endswith(f"/{name.lstrip('./')}")] or found
+        if len({path.stat().st_size for path in found}) > 1:
+            raise DataError(
+                f"'{name}' could be any of {', '.join(map(str, found[:4]))}; keep only one of these in the folder"
+            )
+        return found[0] if found else None
 
 
 def extract_pictures(archives: Iterable[Path], out: Path) -> set[str]:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from vlfuse.data.boxes import from_size
-from vlfuse.data.convert.report import Report, find, pictures_below, read_json
+from vlfuse.data.convert.report import Pictures, Report, find, read_json
 from vlfuse.types import Expression, Sample
 
 
@@ -18,7 +18,7 @@ def convert_visual_genome(source: Path, out: Path) -> Report:
     Writes `out/all.jsonl`, one sample a picture: each region is an expression (though it may fit other things of the picture,
     too). Rows are regions. Half of the pictures are COCO's: see `vlfuse data leaks` before training on them.
     """
-    report, pictures = Report(), pictures_below(source)
+    report, pictures = Report(), Pictures(source)
     (listing,) = find(source, "region_descriptions.json", "Visual Genome")
     sizes = {row["image_id"]: (row["width"], row["height"]) for row in read_json(source / "image_data.json")}
     report.write(out / "all.jsonl", _samples(read_json(listing), sizes, pictures, out, report))
@@ -28,14 +28,14 @@ def convert_visual_genome(source: Path, out: Path) -> Report:
 def _samples(
     entries: list[dict[str, Any]],
     sizes: dict[Any, tuple[int, int]],
-    pictures: dict[str, Path],
+    pictures: Pictures,
     out: Path,
     report: Report,
 ) -> Iterator[Sample]:
     for entry in entries:
         regions = entry.get("regions", [])
         number = entry.get("id", regions[0].get("image_id") if regions else None)
-        picture = pictures.get(f"{number}.jpg")
+        picture = pictures.find(f"{number}.jpg")
         if picture is None:
             report.drop("picture is missing", len(regions))
             continue
