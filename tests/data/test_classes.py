@@ -6,7 +6,14 @@ import pytest
 
 from tests.data.test_loader import Memory
 from vlfuse.data.classes import class_names, coco_truth, few_shot
+from vlfuse.data.collate import ALL
+from vlfuse.data.grounding import GroundingCollate
+from vlfuse.data.loader import Loader
+from vlfuse.data.prompts import PromptMaker
 from vlfuse.data.readers import open_dataset
+from vlfuse.data.scaling import ScaleTransform
+from vlfuse.data.scenes import SceneDataset
+from vlfuse.data.tokenizer import Tokenizer
 from vlfuse.metrics.detection import coco_ap, lvis_fixed_ap
 from vlfuse.types import DataError, Region, Sample
 
@@ -62,3 +69,31 @@ def test_truth_is_what_the_metrics_read():
     federated = lvis_fixed_ap(truth, [*rows, unasked])
     assert federated["AP"] == pytest.approx(1) and federated["APr"] == pytest.approx(1)
     assert coco_ap(truth, [*rows, unasked])["AP"] < 1
+
+
+@pytest.mark.parametrize("processes", [1, 2, 4])
+def test_every_picture_is_counted_once_by_any_number_of_processes(processes):
+    """Each evaluates its part of the batches; gathered, the rows are those of one, and so is AP."""
+    scenes = SceneDataset(7, size=64, fields=("regions",))
+    names = class_names(scenes)
+    tokenizer = Tokenizer.load("scenes")
+    collate = GroundingCollate(
+        tokenizer, ScaleTransform((32,), 32), 32, "regions", ALL, PromptMaker(names, tokenizer, 32)
+    )
+
+    def rows_of(rank, world_size):
+        """A detector that misses what lies left and doubles what lies right."""
+        loader = Loader(scenes, collate, 4, shuffle=False, rank=rank, world_size=world_size)
+        for sample in (sample for batch in loader.iterate() for sample in batch.samples):
+            place = next(i for i in range(7) if scenes[i].id == sample.id) + 1
+            for region in sample.regions:
+                x0, y0, x1, y1 = region.box
+                for score in (x0 / 64, x1 / 128):
+                    bbox, category = [x0, y0, x1 - x0, y1 - y0], names.index(region.label) + 1
+                    yield {"image_id": place, "category_id": category, "bbox": bbox, "score": score}
+
+    truth = coco_truth([scenes[i] for i in range(7)], names)
+    alone = list(rows_of(0, 1))
+    gathered = [row for rank in range(processes) for row in rows_of(rank, processes)]
+    assert len(gathered) == len(alone) > 14
+    assert coco_ap(truth, gathered) == coco_ap(truth, alone)

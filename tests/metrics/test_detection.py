@@ -6,6 +6,7 @@ import random
 import numpy as np
 import pytest
 
+from vlfuse.metrics import detection
 from vlfuse.metrics.detection import average_ap, coco_ap, coco_ap_per_class, lvis_ap, lvis_fixed_ap
 
 COCO_STATS = ("AP", "AP50", "AP75", "APs", "APm", "APl", "AR1", "AR10", "AR100", "ARs", "ARm", "ARl")
@@ -74,6 +75,27 @@ def test_any_number_of_processes_count_the_same():
     assert lvis_fixed_ap(federated, found, 5) == lvis_fixed_ap(federated, found[::-1][::-1], 5)
 
 
+def test_categories_are_counted_in_blocks(monkeypatch):
+    """Which need less memory, and change nothing."""
+    truth, found = random_data(5, classes=7)
+    truth = {**truth, "images": [{**image, "neg_category_ids": [10, 12]} for image in truth["images"]]}
+    whole = (
+        coco_ap(truth, found),
+        coco_ap_per_class(truth, found),
+        lvis_ap(truth, found),
+        lvis_fixed_ap(truth, found, 9),
+    )
+    for size in (1, 3):
+        monkeypatch.setattr(detection, "BLOCK", size)
+        parts = (
+            coco_ap(truth, found),
+            coco_ap_per_class(truth, found),
+            lvis_ap(truth, found),
+            lvis_fixed_ap(truth, found, 9),
+        )
+        assert parts == whole
+
+
 def test_nothing_found_and_nothing_there():
     truth, _ = random_data(1)
     assert coco_ap(truth, [])["AP"] == 0 and lvis_fixed_ap(truth, [])["AP"] == 0
@@ -99,8 +121,11 @@ def test_the_callers_data_stays_as_it_is():
 
 def test_rows_that_cannot_be_scored_are_named():
     truth, found = random_data(2)
-    with pytest.raises(ValueError, match="detection 1 is of image 999"):
-        coco_ap(truth, [{**found[0], "image_id": 999}])
+    for key in ("image_id", "category_id"):
+        with pytest.raises(ValueError, match=f"detection 1 has {key} 999, which the ground truth does not list"):
+            coco_ap(truth, [{**found[0], key: 999}])
+    with pytest.raises(ValueError, match="lists 0 images and 4 categories"):
+        coco_ap({**truth, "images": []}, [])
     with pytest.raises(ValueError, match="detection 2 of image .* not a finite box and score"):
         coco_ap(truth, [found[0], {**found[1], "score": float("nan")}])
 

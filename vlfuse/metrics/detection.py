@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from statistics import fmean
 from typing import Any
 
@@ -20,6 +21,7 @@ AREAS = {"s": "small", "m": "medium", "l": "large"}
 COCO_LIMITS = (1, 10, 100)  # detections of an image and category that recall may use
 LVIS_PER_IMAGE = 300
 LVIS_PER_CLASS = 10_000  # fixed AP (Dave et al. 2021): the best of each category over the whole data set
+BLOCK = 40  # categories evaluated at a time
 FREQUENCIES = ("r", "c", "f")  # rare, common, frequent
 
 
@@ -37,20 +39,17 @@ def coco_ap_per_class(
     truth: Mapping[str, Any], detections: Sequence[Mapping[str, Any]]
 ) -> dict[int | str, dict[str, float]]:
     """{category id: {AP, AP50, AP75, APs, APm, APl, AR100}}; -1 for a category without objects."""
-    evaluation = _evaluate(truth, detections, COCO_LIMITS)
+    curves = _evaluate(truth, detections, COCO_LIMITS)
     return {
-        category: {
-            **_precisions(evaluation, column),
-            "AR100": _mean(evaluation.eval["recall"][:, column, 0, -1]),
-        }
-        for column, category in enumerate(evaluation.params.catIds)
+        category: {**_precisions(curves, column), "AR100": _mean(curves.recall[:, column, 0, -1])}
+        for column, category in enumerate(curves.categories)
     }
 
 
 def precision_curve(truth: Mapping[str, Any], detections: Sequence[Mapping[str, Any]], category: int) -> np.ndarray:
     """[101] precision of a category at recall 0, 0.01 ... 1, at IoU 0.5."""
-    evaluation = _evaluate(truth, detections, COCO_LIMITS)
-    return evaluation.eval["precision"][0, :, list(evaluation.params.catIds).index(category), 0, -1]
+    curves = _evaluate(truth, detections, COCO_LIMITS)
+    return curves.precision[0, :, curves.categories.index(category), 0, -1]
 
 
 def lvis_ap(
@@ -66,12 +65,11 @@ def lvis_ap(
     for row in detections:
         by_image.setdefault(row["image_id"], []).append(row)
     best = [row for rows in by_image.values() for row in _best(rows, per_image)]
-    evaluation = _evaluate(truth, best, (max(len(best), 1),), federated=True)
-    recall = evaluation.eval["recall"]
-    found = {"AR": _mean(recall[:, :, 0, -1])}
+    curves = _evaluate(truth, best, (max(len(best), 1),), federated=True)
+    found = {"AR": _mean(curves.recall[:, :, 0, -1])}
     for area, letter in enumerate(AREAS, start=1):
-        found[f"AR{letter}"] = _mean(recall[:, :, area, -1])
-    return _lvis(evaluation, truth) | found
+        found[f"AR{letter}"] = _mean(curves.recall[:, :, area, -1])
+    return _lvis(curves, truth) | found
 
 
 def lvis_fixed_ap(
@@ -108,23 +106,64 @@ def _best(rows: list[Mapping[str, Any]], number: int) -> list[Mapping[str, Any]]
     return sorted(rows, key=lambda row: -row["score"])[:number]
 
 
+@dataclass(frozen=True)
+class _Curves:
+    """precision [thresholds, recalls, categories, areas, limits], recall [thresholds, categories, areas, limits]; -1 where nothing is
+    asked. categories: their ids."""
+
+    precision: np.ndarray
+    recall: np.ndarray
+    categories: list[Any]
+
+
 def _evaluate(
     truth: Mapping[str, Any],
     detections: Sequence[Mapping[str, Any]],
     limits: Sequence[int],
     categories: bool = True,
     federated: bool = False,
-) -> COCOeval_faster:
+) -> _Curves:
     truth = _own_copy(truth)
     images = {image["id"] for image in truth["images"]}
-    rows = [_detection(row, number, images) for number, row in enumerate(detections, start=1)]
-    gt, dt = COCO(truth), COCO({**truth, "annotations": rows})
+    ids = sorted(category["id"] for category in truth["categories"])
+    if not images or not ids:
+        raise ValueError(
+            f"the ground truth lists {len(images)} images and {len(ids)} categories; it needs some of both"
+        )
+    rows = [_detection(row, number, images, set(ids)) for number, row in enumerate(detections, start=1)]
+    step = BLOCK if categories else len(ids)
+    blocks = [
+        _block(truth, rows, ids[at : at + step], limits, categories, federated) for at in range(0, len(ids), step)
+    ]
+    precision, recall = (np.concatenate(parts, axis=-3) for parts in zip(*blocks, strict=True))
+    return _Curves(precision, recall, ids)
+
+
+def _block(
+    truth: dict[str, Any],
+    detections: list[dict[str, Any]],
+    ids: list[Any],
+    limits: Sequence[int],
+    categories: bool,
+    federated: bool,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Precision and recall of some categories. What the library holds grows with images times categories: a block of these needs
+    only the images in which they are found or annotated."""
+    asked = set(ids)
+    own = [row for row in truth["annotations"] if row["category_id"] in asked]
+    found = [dict(row) for row in detections if row["category_id"] in asked]
+    seen = {row["image_id"] for row in (*own, *found)}
+    part = {
+        "images": [image for image in truth["images"] if image["id"] in seen] or truth["images"][:1],
+        "categories": [category for category in truth["categories"] if category["id"] in asked],
+    }
+    gt, dt = COCO({**part, "annotations": own}), COCO({**part, "annotations": found})
     evaluation = COCOeval_faster(gt, dt, "bbox", lvis_style=federated, print_function=_silent)
     evaluation.params.maxDets = list(limits)
     evaluation.params.useCats = int(categories)
     evaluation.evaluate()
     evaluation.accumulate()
-    return evaluation
+    return evaluation.eval["precision"], evaluation.eval["recall"]
 
 
 def _own_copy(truth: Mapping[str, Any]) -> dict[str, Any]:
@@ -141,9 +180,10 @@ def _own_copy(truth: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _detection(row: Mapping[str, Any], number: int, images: set[Any]) -> dict[str, Any]:
-    if row["image_id"] not in images:
-        raise ValueError(f"detection {number} is of image {row['image_id']!r}, which the ground truth does not list")
+def _detection(row: Mapping[str, Any], number: int, images: set[Any], categories: set[Any]) -> dict[str, Any]:
+    for key, known in (("image_id", images), ("category_id", categories)):
+        if row[key] not in known:
+            raise ValueError(f"detection {number} has {key} {row[key]!r}, which the ground truth does not list")
     if not all(math.isfinite(value) for value in (*row["bbox"], row["score"])):
         raise ValueError(f"detection {number} of image {row['image_id']!r} is not a finite box and score: {dict(row)}")
     bbox = [float(value) for value in row["bbox"]]
@@ -151,32 +191,30 @@ def _detection(row: Mapping[str, Any], number: int, images: set[Any]) -> dict[st
     return {"image_id": row["image_id"], "category_id": row["category_id"], **own}
 
 
-def _twelve(evaluation: COCOeval_faster) -> dict[str, float]:
-    recall = evaluation.eval["recall"]
-    found = _precisions(evaluation, slice(None))
+def _twelve(curves: _Curves) -> dict[str, float]:
+    found = _precisions(curves, slice(None))
     for place, limit in enumerate(COCO_LIMITS):
-        found[f"AR{limit}"] = _mean(recall[:, :, 0, place])
+        found[f"AR{limit}"] = _mean(curves.recall[:, :, 0, place])
     for area, letter in enumerate(AREAS, start=1):
-        found[f"AR{letter}"] = _mean(recall[:, :, area, -1])
+        found[f"AR{letter}"] = _mean(curves.recall[:, :, area, -1])
     return found
 
 
-def _lvis(evaluation: COCOeval_faster, truth: Mapping[str, Any]) -> dict[str, float]:
-    found = _precisions(evaluation, slice(None))
+def _lvis(curves: _Curves, truth: Mapping[str, Any]) -> dict[str, float]:
+    found = _precisions(curves, slice(None))
     frequency = {category["id"]: category.get("frequency", "") for category in truth["categories"]}
     for letter in FREQUENCIES:
-        columns = [i for i, category in enumerate(evaluation.params.catIds) if frequency[category] == letter]
-        found[f"AP{letter}"] = _mean(evaluation.eval["precision"][:, :, columns, 0, -1])
+        columns = [i for i, category in enumerate(curves.categories) if frequency[category] == letter]
+        found[f"AP{letter}"] = _mean(curves.precision[:, :, columns, 0, -1])
     return found
 
 
-def _precisions(evaluation: COCOeval_faster, columns: slice | int) -> dict[str, float]:
-    """[thresholds, recalls, categories, areas, limits] -> means over what is asked for, at the largest limit."""
-    precision = evaluation.eval["precision"][:, :, columns, :, -1]
+def _precisions(curves: _Curves, columns: slice | int) -> dict[str, float]:
+    """Means over what is asked for, at the largest limit."""
+    precision = curves.precision[:, :, columns, :, -1]
     found = {"AP": _mean(precision[..., 0])}
-    for threshold in (0.5, 0.75):
-        (row,) = np.flatnonzero(np.isclose(evaluation.params.iouThrs, threshold))
-        found[f"AP{100 * threshold:.0f}"] = _mean(precision[row, ..., 0])
+    for row, name in ((0, "AP50"), (5, "AP75")):  # thresholds 0.5, 0.55 ... 0.95
+        found[name] = _mean(precision[row, ..., 0])
     for area, letter in enumerate(AREAS, start=1):
         found[f"AP{letter}"] = _mean(precision[..., area])
     return found
