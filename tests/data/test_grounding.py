@@ -183,6 +183,10 @@ def test_settings_that_cannot_work():
         GroundingCollate(BYTES, SCALE, 64, "regions")
     with pytest.raises(ConfigError, match="flip is 1.5"):
         GroundingCollate(BYTES, SCALE, 64, "phrases", flip=1.5)
+    with pytest.raises(ConfigError, match="texts is 0"):
+        GroundingCollate(BYTES, SCALE, 64, "phrases", 0)
+    with pytest.raises(ConfigError, match="at least one length"):
+        ScaleTransform(())
 
 
 def test_a_run_goes_on_past_bad_boxes_and_counts_them(tmp_path):

@@ -88,8 +88,9 @@ def test_boxes_with_classes_become_captions(path):
         maker = PromptMaker(tuple(names), tokenizer, LONG, None, False, case["separation_tokens"], around)
         prompt = maker.draw([], np.random.default_rng(0))
         if case["shuffled"]:
-            order = sorted(range(len(names)), key=lambda place: case["caption"].index(names[place]))
-            prompt = join_names([names[place] for place in order], order, case["separation_tokens"])
+            shown = [clean_name(name) for name in names]
+            order = [shown.index(piece) for piece in case["caption"].split(case["separation_tokens"])]
+            prompt = join_names([shown[place] for place in order], order, case["separation_tokens"])
         assert prompt.text == case["caption"]
         spans = dict(zip((labels[thing] for thing in prompt.things), prompt.spans, strict=True))
         groups = [spans[str(label)] for label in case["gt_labels"]]
@@ -102,9 +103,10 @@ def test_boxes_with_classes_become_captions(path):
 def test_sampled_prompts_have_the_recorded_form(path):
     """The draws are the reference's own; what holds for all of them must hold for ours."""
     meta, tokenizer = captions_of(path)
-    names = meta["detection_queries"][0]["names"]
-    labels = meta["detection_queries"][0]["labels"]
     for case in meta["od_to_caption_sampled"]:
+        known = {int(label) for label in case["label_to_positions"]} | set(case["positives"])
+        query = next(query for query in meta["detection_queries"] if known <= set(query["labels"]))
+        names, labels = [clean_name(name) for name in query["names"]], query["labels"]
         order = [labels.index(int(label)) for label in case["label_to_positions"]]
         recorded = join_names([names[place] for place in order], order)
         assert recorded.text == case["caption"]

@@ -90,6 +90,8 @@ class GroundingCollate:
             raise ConfigError(
                 f"prompts of classes belong to reads='regions', and to nothing else; here it is '{self.reads}'"
             )
+        if self.texts < 1 and self.texts != ALL:
+            raise ConfigError(f"texts is {self.texts}; a sample gives 1 or more, or all (-1)")
         if not 0 <= self.flip <= 1:
             raise ConfigError(f"flip is {self.flip}; it is a share of the pictures, from 0 to 1")
 
