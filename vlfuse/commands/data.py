@@ -34,6 +34,8 @@ def check(data: Positional[str], tokenizer: str = "", max_text: int = 40) -> int
     report = look(open_dataset(data), Tokenizer.load(tokenizer) if tokenizer else None, max_text)
     for problem in report.problems:
         console.print(f"unusable ({problem.kind}): {problem}", markup=False)
+    for reason, number in report.left_out.items():
+        console.print(f"left out {number} times: {reason}")
     for remark, origins in report.remarks.items():
         rest = f" and {len(origins) - NAMED} more" if len(origins) > NAMED else ""
         console.print(f"{remark}: {', '.join(origins[:NAMED])}{rest}", markup=False)

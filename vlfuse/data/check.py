@@ -11,6 +11,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from vlfuse.data.boxes import CUT, OUTSIDE, tidy
+from vlfuse.data.coco import CocoDataset
 from vlfuse.data.images import load_oriented, stored_size, upright_box
 from vlfuse.data.problems import SampleError
 from vlfuse.data.readers import Dataset
@@ -29,6 +30,9 @@ class Report:
     truncated: int = 0  # texts longer than the model reads; their ends are cut off
     problems: list[SampleError] = field(default_factory=list)
     remarks: dict[str, list[str]] = field(default_factory=dict)
+    left_out: Counter[str] = field(
+        default_factory=Counter
+    )  # annotations of COCO files that cannot be used, by what is wrong
 
     @property
     def usable(self) -> int:
@@ -41,6 +45,8 @@ class Report:
 def check(dataset: Dataset, tokenizer: Tokenizer | None = None, max_text: int = 40) -> Report:
     """Read every record and decode every picture. With a tokenizer, count the texts cut off after `max_text` tokens."""
     report, ids = Report(samples=len(dataset)), set()
+    if isinstance(dataset, CocoDataset):
+        report.left_out.update(dataset.dropped)
     for index in range(len(dataset)):
         try:
             sample = dataset[index]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import math
 import posixpath
 from collections import Counter
@@ -13,6 +14,8 @@ import fsspec
 
 from vlfuse.data.boxes import from_size, tidy
 from vlfuse.types import Box, DataError, Region, Sample
+
+log = logging.getLogger(__name__)
 
 
 class CocoDataset:
@@ -38,6 +41,9 @@ class CocoDataset:
         self.ids = list(self.pictures)
         if not self.ids:
             raise DataError(f"{', '.join(files)} lists no images")
+        if self.dropped:
+            counts = "; ".join(f"{number} times {reason}" for reason, number in self.dropped.items())
+            log.warning("%s: left out %s", ", ".join(files), counts)
 
     def _add(self, file: str) -> None:
         content = _read(file)

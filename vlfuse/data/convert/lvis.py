@@ -20,11 +20,11 @@ def convert_lvis(source: Path, out: Path) -> Report:
     listings = sorted([*source.glob("lvis*.json"), *source.glob("annotations/lvis*.json")])
     categories: dict[int, dict[str, str | int]] = {}
     for listing in listings or find(source, "lvis*.json", "LVIS"):
-        dataset = CocoDataset([str(listing)], str(source))
+        dataset = CocoDataset([str(listing)], ".")
         for category in read_json(listing).get("categories", ()):
             kept = ("id", "name", "frequency")
             categories[category["id"]] = {key: category[key] for key in kept if key in category}
-        write_pictures(report, dataset, pictures.find, out, listing.stem)
+        write_pictures(report, dataset, pictures, out, listing.stem)
     ordered = [categories[number] for number in sorted(categories)]
     (out / "categories.json").write_text(json.dumps(ordered, ensure_ascii=False), encoding="utf-8")
     return report

@@ -32,8 +32,8 @@ def convert_objects365(source: Path, out: Path) -> Report:
         find(source, "zhiyuan*.json", "Objects365")
     pictures = Pictures(source)
     for listing in listings:
-        dataset = CocoDataset([str(listing)], str(source))
-        write_pictures(report, dataset, pictures.find, out, listing.stem)
+        dataset = CocoDataset([str(listing)], ".")
+        write_pictures(report, dataset, pictures, out, listing.stem)
     for sheet in sheets:
         report.write(out / f"{sheet.stem}.jsonl", _samples(sheet, out, report))
     return report
