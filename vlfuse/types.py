@@ -17,6 +17,9 @@ from torch import Tensor
 Box: TypeAlias = tuple[float, float, float, float]
 """[x0, y0, x1, y1] in pixels of the stored image."""
 
+Span: TypeAlias = tuple[int, int]
+"""Characters [start, end) of a text."""
+
 ImageSource: TypeAlias = str | bytes | np.ndarray | Image.Image
 """A path or URL, an encoded file, an [H, W, 3] uint8 array, or an opened picture."""
 
@@ -54,17 +57,21 @@ class Region:
 
 @dataclass(frozen=True, slots=True)
 class Phrase:
-    """Characters [start, end) of caption number `caption`, and the boxes they name."""
+    """Characters [start, end) of caption number `caption`, and the boxes they name. kinds: people, animals ... where known."""
 
     caption: int
-    span: tuple[int, int]
+    span: Span
     boxes: tuple[Box, ...]
+    kinds: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Expression:
+    """A text that means one thing. spans: the characters that name it ("the dog" of "the dog on the left"); empty: all of them."""
+
     text: str
     box: Box
+    spans: tuple[Span, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +91,11 @@ class Statement:
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """One record of a dataset. `images` holds one picture, or two for paired reasoning (NLVR2)."""
+    """One record of a dataset. `images` holds one picture, or two for paired reasoning (NLVR2).
+
+    absent: labels known to have no region in the picture; partial: labels of which not every thing has its region. Where absent
+    is given, nothing is known of labels that are neither absent nor among the regions (LVIS's federated annotation).
+    """
 
     id: str
     images: tuple[ImageSource, ...]
@@ -94,6 +105,8 @@ class Sample:
     expressions: tuple[Expression, ...] = ()
     questions: tuple[Question, ...] = ()
     statements: tuple[Statement, ...] = ()
+    absent: tuple[str, ...] = ()
+    partial: tuple[str, ...] = ()
     split: str = ""
     origin: str = ""  # "file:line" or "archive:member", for error messages
 
@@ -174,10 +187,12 @@ def cat(*pieces: R) -> R:
 
 @dataclass(frozen=True)
 class Images(Rows):
-    """pixels [B, 3, H, W], normalised, zero-padded at the bottom and right; sizes [B, 2] the true (height, width)."""
+    """pixels [B, 3, H, W], normalised, zero-padded at the bottom and right; sizes [B, 2] the true (height, width); stored [B, 2] those
+    of the pictures before their transform, upright, where boxes are to be brought back to them."""
 
     pixels: Tensor
     sizes: Tensor
+    stored: Tensor | None = None
 
 
 @dataclass(frozen=True)

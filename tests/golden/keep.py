@@ -37,6 +37,13 @@ NAMES = (
     "metrics_vqa_tables",
     "metrics_retrieval",
     "metrics_nlvr2",
+    "fiber_fine_captions",
+    "fiber_fine_tokenizer",
+    "fiber_fine_transforms",
+    "metrics_coco_eval",
+    "metrics_lvis_fixed_ap",
+    "metrics_flickr30k",
+    "metrics_refexp",
 )
 LIMIT = 12 * 2**20
 

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from vlfuse.data.answers import AnswerList
-from vlfuse.data.images import load_image
+from vlfuse.data.images import load_oriented, upright_sample
 from vlfuse.data.masking import IGNORED, mask_tokens
 from vlfuse.data.problems import SampleError
 from vlfuse.data.tokenizer import Tokenizer
@@ -68,9 +68,11 @@ class Collate:
 
     def prepare(self, sample: Sample, rng: np.random.Generator) -> Prepared:
         """The part that is each sample's own. Raises SampleError where the sample cannot be used."""
+        pictures = [load_oriented(source, sample.origin) for source in sample.images]
+        sample = upright_sample(sample, *pictures[0])
         asked = self.regions != 0 and len(sample.images) == 1
         boxes = torch.tensor([r.box for r in sample.regions]).view(-1, 4) if asked else torch.zeros(0, 4)
-        shown = [self.transform(load_image(source, sample.origin), boxes, rng) for source in sample.images]
+        shown = [self.transform(picture, boxes, rng) for picture, _ in pictures]
         pixels, (_, boxes, in_view) = [pixels for pixels, _, _ in shown], shown[0]
         regions = [
             (r, box) for r, box, seen in zip(sample.regions, boxes, in_view, strict=False) if seen and not r.iscrowd
@@ -83,12 +85,12 @@ class Collate:
         if self.statements and self.labels:
             self._check_labels(statements, sample.origin)
         return Prepared(
-            sample=_without_pixels(sample),
+            sample=without_pixels(sample),
             pixels=pixels,
-            captions=_choose(sample.captions, self.captions, rng),
-            questions=_choose(questions, self.questions, rng),
-            statements=_choose(statements, self.statements, rng),
-            regions=_choose(tuple(regions), self.regions, rng),
+            captions=choose(sample.captions, self.captions, rng),
+            questions=choose(questions, self.questions, rng),
+            statements=choose(statements, self.statements, rng),
+            regions=choose(tuple(regions), self.regions, rng),
             rng=rng,
         )
 
@@ -175,17 +177,17 @@ class Collate:
         return Texts(tokens, owner, records=tuple(records))
 
 
-def _without_pixels(sample: Sample) -> Sample:
+def without_pixels(sample: Sample) -> Sample:
     if all(isinstance(source, str) for source in sample.images):
         return sample
     return replace(sample, images=tuple(source if isinstance(source, str) else "" for source in sample.images))
 
 
-def join_pictures(pictures: Sequence[Tensor]) -> Images:
-    """Pictures [3, H, W] of any sizes, padded with zeros at the bottom and right to the largest."""
+def join_pictures(pictures: Sequence[Tensor], multiple: int = 1) -> Images:
+    """Pictures [3, H, W] of any sizes, padded with zeros at the bottom and right to the largest, and on to a multiple of `multiple`."""
     sizes = torch.tensor([picture.shape[-2:] for picture in pictures])
-    height, width = sizes.amax(0).tolist()
-    if bool((sizes == sizes[0]).all()):
+    height, width = (-(-side // multiple) * multiple for side in sizes.amax(0).tolist())
+    if bool((sizes == torch.tensor([height, width])).all()):
         return Images(torch.stack(list(pictures)), sizes)
     pixels = torch.zeros(len(pictures), 3, height, width)
     for row, picture in zip(pixels, pictures, strict=True):
@@ -193,7 +195,7 @@ def join_pictures(pictures: Sequence[Tensor]) -> Images:
     return Images(pixels, sizes)
 
 
-def _choose(texts: tuple[Any, ...], number: int, rng: np.random.Generator) -> tuple[Any, ...]:
+def choose(texts: tuple[Any, ...], number: int, rng: np.random.Generator) -> tuple[Any, ...]:
     if number == ALL:
         return texts
     if number == 0 or not texts:
