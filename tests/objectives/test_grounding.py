@@ -125,7 +125,10 @@ def test_nothing_is_found_beyond_the_picture():
     maps = [torch.stack([torch.eye(8)[1], torch.zeros(8)])]
     with torch.no_grad():
         image, text = system.encode_maps(Images(pixels, sizes)), system.encode_text(batch.grounding.tokens)
-        (found,) = find(system, head, image, sizes, text, maps, Keep(threshold=0.0, overlap=1.0, most=1000))
+    keep = Keep(threshold=0.0, overlap=1.0, most=1000)
+    (found,) = find(system, head, image, sizes, text, maps, keep)
+    (without,) = find(system, head, image, sizes, text, [maps[0][:0]], keep)
+    assert len(without) == 0, "no labels, no boxes"
     assert len(found) and (found.labels == 0).all() and (found.scores.diff() <= 0).all()
     assert (found.boxes >= 0).all() and (found.boxes <= torch.tensor([20, 12, 20, 12])).all()
     assert (found.boxes[:, 2:] > found.boxes[:, :2]).all()

@@ -44,8 +44,12 @@ def published_roles(model: Model) -> dict[str, tuple[Role, bool]]:
 
 def fine_role(name: str) -> tuple[Role, bool]:
     """Role and decay as in FIBER's fine stage, by our name: tables and vectors that only their name makes a bias count as such."""
-    places: dict[str, Role] = {"system.image": "image", "system.text": "base", "heads": "head"}
-    role: Role = next((role for place, role in places.items() if name.startswith(f"{place}.")), "cross")
+    if name.startswith("system.image."):
+        role: Role = "image"
+    elif name.startswith("system.text."):
+        role = "base"
+    else:
+        role = "head" if name.startswith("heads.") else "cross"
     return role, "bias" not in name
 
 
