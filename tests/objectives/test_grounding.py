@@ -5,41 +5,29 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from PIL import Image
 
 from tests.contract.sizes import batch_for, tiny_head, tiny_model, tiny_system
 from tests.micro import micro_size
+from vlfuse.data.grounding import GroundingCollate
 from vlfuse.data.readers import open_dataset
+from vlfuse.data.scaling import ScaleTransform
 from vlfuse.data.tokenizer import Tokenizer
-from vlfuse.data.transforms import EvalTransform
 from vlfuse.objectives.grounding import Grounding
 from vlfuse.ops.boxes import iou
 from vlfuse.systems.base import Model, recompute
 from vlfuse.systems.fiber import Fiber
 from vlfuse.tasks.regions import Keep, find
-from vlfuse.types import Batch, ConfigError, DataError, Images, Objects, Texts
+from vlfuse.types import Batch, ConfigError, DataError, Images, Texts
 
 SIDE = 64
 
 
 def scenes(count: int) -> Batch:
     """Dense captions, whose phrases name every thing of their scene."""
-    samples = [open_dataset(f"scenes:{count},size={SIDE},captions=1,fields=captions+phrases")[i] for i in range(count)]
-    transform = EvalTransform(SIDE, (0.82,) * 3, (0.2,) * 3)
-    pictures = [Image.fromarray(sample.images[0]) for sample in samples]  # type: ignore[arg-type]
-    pixels = torch.stack([transform(p, torch.zeros(0, 4), np.random.default_rng(0))[0] for p in pictures])
-    words = Tokenizer.load("scenes").encode_fully([sample.captions[0] for sample in samples], 64)
-    boxes, positive, text = [], [], []
-    for row, sample in enumerate(samples):
-        for phrase in sample.phrases:
-            start, end = words.offsets[row].T
-            named = ((start < phrase.span[1]) & (end > phrase.span[0])).float()
-            boxes += phrase.boxes
-            positive += [named / named.sum()] * len(phrase.boxes)
-            text += [row] * len(phrase.boxes)
-    objects = Objects(torch.tensor(boxes), torch.stack(positive), torch.tensor(text))
-    images = Images(pixels, torch.full((count, 2), SIDE))
-    return Batch(images, grounding=Texts(words.tokens, torch.arange(count), objects=objects))
+    dataset = open_dataset(f"scenes:{count},size={SIDE},captions=1,fields=captions+phrases")
+    scale = ScaleTransform((SIDE,), SIDE, mean=(0.82,) * 3, std=(0.2,) * 3)
+    collate = GroundingCollate(Tokenizer.load("scenes"), scale, 64, "phrases")
+    return collate([(dataset[i], np.random.default_rng(i)) for i in range(count)])
 
 
 def test_a_scene_is_learnt_and_its_things_are_found():
@@ -59,10 +47,11 @@ def test_a_scene_is_learnt_and_its_things_are_found():
     assert losses[-1] < 0.3 * losses[0], f"the loss fell from {losses[0]:.2f} to {losses[-1]:.2f} only"
     texts, model = batch.grounding, model.eval()
     assert texts is not None and texts.objects is not None
-    objects = texts.objects
+    objects, prompt = texts.objects, texts.records[0]
     with torch.no_grad():
         image, text = system.encode_maps(batch.images), system.encode_text(texts.tokens)
-    (found,) = find(system, head, image, batch.images.sizes, text, [objects.positive])
+    (found,) = find(system, head, image, batch.images.sizes, text, [prompt.map(Tokenizer.load("scenes"), 64)])
+    assert len(objects) == len(prompt.things)
     for number, box in enumerate(objects.boxes):
         best = found.boxes[found.labels == number][:1]
         assert len(best) and float(iou(best, box[None])) > 0.5, f"thing {number}: {best} is not {box}"
