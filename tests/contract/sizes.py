@@ -91,6 +91,9 @@ def batch_for(head: str, count: int = 4, seed: int = 0) -> Batch:
     """`count` texts of the kind that `head` reads, each with its own image (or pair of images)."""
     reads = (OBJECTIVES | TASKS)[head].reads
     generator, own = numbers(seed + 1), list(range(count))
+    if head == "pointing":
+        grounded = replace(batch_for("grounding", count, seed).grounding, masked_ids=None)  # type: ignore[type-var]
+        return Batch(images(count, seed=seed), captions=grounded)
     if reads == "captions":
         return Batch(images(count, seed=seed), captions=texts(own, seed, masked=True))
     if reads == "questions":

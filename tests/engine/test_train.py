@@ -100,6 +100,15 @@ def test_sources_take_their_turns():
     assert taken[3] == [(0, 6), (0, 7), (1, 2), (1, 3)], "no batch is skipped"
 
 
+def test_a_source_takes_part_between_its_first_and_last_step():
+    one, two = (
+        Source("scenes:9", {"guess": 1.0}, 8, 1, last=4),
+        Source("scenes:9", {"guess": 1.0}, 8, 1, every=2, first=3),
+    )
+    taken = [[(p.source, p.batch) for p in passes((one, two), step, 1)] for step in range(6)]
+    assert taken == [[(0, 0)], [(0, 1)], [(0, 2)], [(0, 3), (1, 0)], [], [(1, 1)]]
+
+
 def test_several_sources_sum_their_weighted_losses(tmp_path):
     sources = (
         Source("scenes:9", {"guess": 1.0, "spare": 0.5}, 8, questions=1, statements=1),

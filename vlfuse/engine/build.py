@@ -214,6 +214,7 @@ def source_loader(
         regions=source.regions,
         answers=answers,
         labels=next(iter(labels), ()),
+        phrases="pointing" in source.heads,
         mask_probability=source.mask_probability if "mlm" in source.heads else 0.0,
         pad_to_max=run.compile,
     )

@@ -88,7 +88,8 @@ class Source:
     """Data, and what is learnt from it. A step takes one batch from every source whose turn it is and sums their losses.
 
     data: as `vlfuse.data.readers.open_dataset` understands it. heads: name -> weight of its loss.
-    batch_size: samples per update, over all processes and accumulated passes. every: takes part in every n-th step.
+    batch_size: samples per update, over all processes and accumulated passes. every: takes part in every n-th step, from step
+    `first` until before step `last` (0: the end).
     captions, questions, statements, regions: how many of a kind each sample gives, at random; exactly the kinds that the
     heads read. mask_probability: of the captions' tokens, for masked language modelling.
     augment: "none" stretches the whole picture, "crop" takes a random part, "randaugment" distorts it further;
@@ -103,6 +104,8 @@ class Source:
     statements: int = 0
     regions: int = 0
     every: int = 1
+    first: int = 0
+    last: int = 0
     mask_probability: float = 0.15
     augment: Literal["none", "crop", "randaugment"] = "none"
     flip: bool = False
@@ -116,7 +119,12 @@ class Source:
             self.heads,
             "weights above 0; leave a head out instead",
         )
+        _check(self.first >= 0, "source.first", self.first, "a step, 0 for the first")
+        _check(self.last == 0 or self.last > self.first, "source.last", self.last, f"0 (the end) or above {self.first}")
         _used(not self.flip or self.augment != "none", "source.flip", "augment 'none' does not mirror; use 'crop'")
+
+    def has_turn(self, step: int) -> bool:
+        return self.first <= step < (self.last or step + 1) and (step - self.first) % self.every == 0
 
 
 @dataclass(frozen=True)
@@ -189,12 +197,13 @@ class Run:
         _positive(self, "steps", "accumulate", "save_every", "keep", "log_every")
         _check(0 <= self.average < 1, "run.average", self.average, "a share in [0, 1), as 0.999; 0 for none")
         _check(bool(self.sources), "run.sources", self.sources, "at least one source of data")
-        _check(
-            any(s.every == 1 for s in self.sources),
-            "run.sources",
-            [s.every for s in self.sources],
-            "one with every = 1",
-        )
+        for step in sorted({0, *(s.first for s in self.sources), *(s.last for s in self.sources)}):
+            _check(
+                step >= self.steps or any(s.every == 1 and s.has_turn(step) for s in self.sources),
+                "run.sources",
+                [(s.first, s.last, s.every) for s in self.sources],
+                f"one with every = 1 at each step; step {step} has none",
+            )
         _check(bool(self.system) != bool(self.init), "run.system", self.system, "set, or `init`, not both")
         for source in self.sources:
             _check(

@@ -4,6 +4,7 @@ from vlfuse.objectives.grounding import Grounding
 from vlfuse.objectives.itc import ImageTextContrastive
 from vlfuse.objectives.itm import ImageTextMatching
 from vlfuse.objectives.mlm import MaskedLanguageModeling
+from vlfuse.objectives.pointing import Pointing
 from vlfuse.objectives.tagging import RegionTagging
 
 OBJECTIVES = {
@@ -11,5 +12,6 @@ OBJECTIVES = {
     "itc": ImageTextContrastive,
     "itm": ImageTextMatching,
     "tagging": RegionTagging,
+    "pointing": Pointing,
     "grounding": Grounding,
 }

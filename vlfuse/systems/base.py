@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Tensor, nn
 
-from vlfuse.types import Answer, Batch, Fused, FusedMaps, Images, ImageState, TaskError, Texts, TextState, Tokens
+from vlfuse.types import Answer, Batch, Fused, FusedMaps, Images, ImageState, Look, TaskError, Texts, TextState, Tokens
 
 Role = Literal["base", "image", "head", "cross"]
 
@@ -39,6 +39,10 @@ class System(nn.Module, ABC):
     @abstractmethod
     def fuse(self, image: ImageState, text: TextState) -> Fused:
         """One pass per image-text pair; both states have the same number of rows."""
+
+    def looks(self, image: ImageState, text: TextState) -> list[Look]:
+        """Where each text token looks in the image, for every layer that looks there, in order."""
+        raise TaskError(f"{type(self).__name__} does not tell where its texts look; fiber does")
 
     def encode_maps(self, images: Images) -> ImageState:
         """As `encode_image`, and what `fuse_maps` needs beside: a state for both."""

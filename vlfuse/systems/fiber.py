@@ -28,7 +28,7 @@ class FiberConfig:
     fuse_last: int = 6  # paper section 3.1: cross-attention in the last 6 blocks of each backbone
     width: int = 768  # of the shared space after fusion, and of the contrastive space
     # Where the gates start; 0 leaves pre-trained backbones unchanged. From scratch the text learns sooner with its gates
-    # ajar (0.3), but open image gates give every token the same text and drown what the picture says.
+    # open (1), but open image gates give every token the same text and drown what the picture says.
     gate: float = 0.0  # of the text's view of the image
     image_gate: float = 0.0  # of the image's view of the text
     # The stream of image features grows with depth and differs tenfold in length between a thing and plain ground. Pre-trained
