@@ -298,11 +298,13 @@ class TextState(Rows):
 
 @dataclass(frozen=True)
 class Fused(Rows):
-    """An image-text pair after fusion: image [N, I, D], text [N, T, D], pooled [N, P] for classifiers."""
+    """An image-text pair after fusion: image [N, I, D] on a grid (rows, columns), where a system has one, text [N, T, D], pooled
+    [N, P] for classifiers."""
 
     image: Tensor
     text: Tensor
     pooled: Tensor
+    grid: tuple[int, int] | None = None
 
 
 @dataclass(frozen=True)

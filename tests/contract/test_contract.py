@@ -52,6 +52,13 @@ IDLE = {  # parts of a system that a head has no use for; everything else must l
             "text.layers.2.cross.proj.",
             "text.layers.2.cross.gate",
         ),
+        "spotting": (  # the image's half
+            *DUAL,
+            "temperature",
+            "_pooler.",
+            "text_transform.",
+            "text.layers.2.",
+        ),
         "grounding": (*DUAL, "temperature", "_transform.", "_pooler."),
         None: (*DUAL, "temperature", "text.layers.2.output_norm."),  # fused: the last text layer is not normalised
     }

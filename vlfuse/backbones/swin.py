@@ -212,6 +212,16 @@ class Swin(nn.Module):
             if isinstance(module, WindowAttention):
                 nn.init.trunc_normal_(module.bias_table, std=0.02)
 
+    def start_from_scratch(self) -> None:
+        """Tokens start looking at themselves and their like, as those of `TextEncoder.start_from_scratch`: from random weights and
+        no relative bias, attention is the same for all of a window, and with it what the fusion asks the text."""
+        with torch.no_grad():
+            for stage in self.stages:
+                for block in stage.blocks:  # type: ignore[union-attr]
+                    weight = block.attention.qkv.weight
+                    width = weight.shape[1]
+                    weight[width : 2 * width] = weight[:width]
+
     def embed(self, pixels: Tensor, sizes: Tensor) -> tuple[Tensor, Size, Tensor | None]:
         """pixels [B, 3, H, W], sizes [B, 2] -> tokens [B, I, C], grid, valid [B, I] or None when nothing is padded."""
         tokens, grid = self.patch_embed(pixels)

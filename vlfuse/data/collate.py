@@ -17,6 +17,7 @@ from vlfuse.data.answers import AnswerList
 from vlfuse.data.images import load_oriented, upright_sample
 from vlfuse.data.masking import IGNORED, mask_tokens
 from vlfuse.data.problems import SampleError
+from vlfuse.data.queries import Query, draw_queries
 from vlfuse.data.spans import positive_map
 from vlfuse.data.tokenizer import Tokenizer
 from vlfuse.data.transforms import Transform
@@ -38,6 +39,7 @@ class Prepared:
     questions: tuple[Question, ...]
     statements: tuple[Statement, ...]
     regions: tuple[tuple[Region, Tensor], ...]
+    queries: tuple[Query, ...]
     rng: np.random.Generator
 
 
@@ -50,6 +52,7 @@ class Collate:
     answers: the closed list that makes the targets of questions, [N, A] soft scores; None leaves them without target.
     labels: the classes of statements in the order of the head's outputs, such as ("false", "true"); the target is [N] int64, -100
     where unknown, None where all are unknown.
+    queries: of how many descriptions, with the objects they fit, make `Batch.grounding`; see `vlfuse.data.queries`.
     phrases: with captions, the objects that their phrases name (`Texts.objects`), those in view.
     mask_probability: share of the captions' tokens that masked language modelling asks for; 0 for none.
     pad_to_max: pad texts to `max_text` instead of the longest of the batch: fixed shapes for compiled models.
@@ -65,6 +68,7 @@ class Collate:
     regions: int = 0
     answers: AnswerList | None = None
     labels: tuple[str, ...] = ()
+    queries: int = 0
     phrases: bool = False
     mask_probability: float = 0.15
     pad_to_max: bool = False
@@ -77,7 +81,7 @@ class Collate:
         pictures = [load_oriented(source, sample.origin) for source in sample.images]
         sample = upright_sample(sample, *pictures[0])
         single = len(sample.images) == 1
-        asked = sample.regions if self.regions and single else ()
+        asked = sample.regions if (self.regions or self.queries) and single else ()
         phrases = [(p, box) for p in sample.phrases for box in p.boxes] if self.phrases and single else []
         boxes = torch.tensor([r.box for r in asked] + [box for _, box in phrases]).view(-1, 4)
         shown = [self.transform(picture, boxes, rng) for picture, _ in pictures]
@@ -103,6 +107,7 @@ class Collate:
             questions=choose(questions, self.questions, rng),
             statements=choose(statements, self.statements, rng),
             regions=choose(tuple(regions), self.regions, rng),
+            queries=draw_queries(regions, self.queries, rng),
             rng=rng,
         )
 
@@ -127,6 +132,7 @@ class Collate:
             questions=self._questions(prepared, per_sample),
             statements=self._statements(prepared, per_sample),
             regions=self._regions(prepared),
+            grounding=self._queries(prepared),
             samples=tuple(p.sample for p in prepared),
         )
 
@@ -196,6 +202,16 @@ class Collate:
         ]  # the words alone, without the frame of a text
         texts = self._texts(rows, [region for region, _ in regions], _owner([p.regions for p in prepared], 1))
         return replace(texts, target=torch.stack([box for _, box in regions]))
+
+    def _queries(self, prepared: Sequence[Prepared]) -> Texts | None:
+        queries = [query for p in prepared for query in p.queries]
+        if not queries:
+            return None
+        rows = self.tokenizer.ids([query.text for query in queries], self.max_text)
+        texts = self._texts(rows, queries, _owner([p.queries for p in prepared], 1))
+        text = torch.repeat_interleave(torch.arange(len(queries)), torch.tensor([len(q.boxes) for q in queries]))
+        named = texts.tokens.mask.float() / texts.tokens.mask.sum(1, keepdim=True)
+        return replace(texts, objects=Objects(torch.cat([query.boxes for query in queries]), named[text], text))
 
     def _texts(self, rows: list[list[int]], records: list[Any], owner: Tensor) -> Texts:
         tokens = self.tokenizer.tokens(rows, self.max_text if self.pad_to_max else 0)

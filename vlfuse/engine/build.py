@@ -179,7 +179,9 @@ def check_texts(run: Run, model: Model) -> None:
     """Every source gives exactly the kinds of text that its heads read."""
     for source in run.sources:
         read = {model.head(head).reads for head in source.heads}
-        for kind in FIELDS:
+        if "spotting" in source.heads:
+            read.add("queries")
+        for kind in (*FIELDS, "queries"):
             number = getattr(source, kind)
             if number and kind not in read:
                 raise ConfigError(
@@ -214,6 +216,7 @@ def source_loader(
         regions=source.regions,
         answers=answers,
         labels=next(iter(labels), ()),
+        queries=source.queries,
         phrases="pointing" in source.heads,
         mask_probability=source.mask_probability if "mlm" in source.heads else 0.0,
         pad_to_max=run.compile,

@@ -91,7 +91,7 @@ class Source:
     batch_size: samples per update, over all processes and accumulated passes. every: takes part in every n-th step, from step
     `first` until before step `last` (0: the end).
     captions, questions, statements, regions: how many of a kind each sample gives, at random; exactly the kinds that the
-    heads read. mask_probability: of the captions' tokens, for masked language modelling.
+    heads read. queries: descriptions made of the words of a sample's regions, with all that they fit. mask_probability: of the captions' tokens, for masked language modelling.
     augment: "none" stretches the whole picture, "crop" takes a random part, "randaugment" distorts it further;
     flip: mirror half of the pictures, for texts that name no sides.
     """
@@ -103,6 +103,7 @@ class Source:
     questions: int = 0
     statements: int = 0
     regions: int = 0
+    queries: int = 0
     every: int = 1
     first: int = 0
     last: int = 0

@@ -13,7 +13,7 @@ class GatedCrossAttention(nn.Module):
 
     The image side normalises its query (`norm=True`), the text side does not. The gate is one scalar, 0 in the
     paper, so that at the start the pre-trained backbone is unchanged. No position bias: every query sees all of the context.
-    `context_norm` normalises what is read, which the paper does not (see FiberConfig.context_norm).
+    `context_norm` normalises what is read, which the paper does not (see FiberConfig.read_norm).
     """
 
     def __init__(

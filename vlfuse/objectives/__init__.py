@@ -5,6 +5,7 @@ from vlfuse.objectives.itc import ImageTextContrastive
 from vlfuse.objectives.itm import ImageTextMatching
 from vlfuse.objectives.mlm import MaskedLanguageModeling
 from vlfuse.objectives.pointing import Pointing
+from vlfuse.objectives.spotting import Spotting
 from vlfuse.objectives.tagging import RegionTagging
 
 OBJECTIVES = {
@@ -13,5 +14,6 @@ OBJECTIVES = {
     "itm": ImageTextMatching,
     "tagging": RegionTagging,
     "pointing": Pointing,
+    "spotting": Spotting,
     "grounding": Grounding,
 }

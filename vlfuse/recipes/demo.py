@@ -13,35 +13,35 @@ from vlfuse.engine.run import Evaluation, Run, Source, require_same
 from vlfuse.recipes.asked import fresh
 from vlfuse.recipes.demo_page import page
 from vlfuse.recipes.execute import MODEL, execute, read_scores, score
-from vlfuse.recipes.pretrain import SMALL_MASK, small_optim
+from vlfuse.recipes.pretrain import SEE, first_lessons, small_optim
 from vlfuse.recipes.scenes import scenes
 from vlfuse.recipes.sizes import Size, size_of
 from vlfuse.report import Row, write_report
 
 MINUTES = 10.0  # that the steps below take on two cores
-PRETRAIN, FINETUNE = 600, 300
+PRETRAIN, FINETUNE = 1500, 400
 HELD_OUT, GALLERY = 400, 200  # scenes that the results are measured on, pictures searched
 SHIPPED = "fiber-nano"
 WORDS_ALONE = "text_only.json"
 
 
 def pretrain(size: Size, out: Path, steps: int) -> Run:
-    """Captions teach to name what is where and to tell pictures apart, tags to see, the first questions to look at one thing."""
+    """To see, to look, and then to tell pictures apart by their captions and answer the first questions."""
     px = size.image_size
-    told = scenes(
-        size=px, captions=1, questions=5, kinds="colour+shape+pattern+place", fields="captions+questions+regions"
-    )
-    heads = {"mlm": 1.0, "itc": 1.0, "vqa": 1.0, "tagging": 0.5}
-    paired = scenes(size=px, seed=1, captions=1, fields="captions")
+    to_look, to_ask = round(steps * 0.4), round(steps * 0.65)
+    asked = scenes(size=px, seed=5, questions=5, fields="questions+regions")
+    searched = scenes(size=px, seed=1, captions=1, fields="captions")
     return Run(
         recipe="demo-pretrain",
         out=str(out / "pretrain"),
         steps=steps,
         sources=(
-            Source(told, heads, 16, captions=1, questions=5, regions=6, mask_probability=SMALL_MASK),
-            Source(paired, {"itc": 1.0, "itm": 1.0}, 32, captions=1, every=4),
+            *first_lessons(px, to_look, steps),
+            Source(asked, SEE | {"vqa": 1.0}, 16, questions=5, regions=6, first=to_ask),
+            Source(searched, {"itc": 1.0, "itm": 1.0}, 32, captions=1, every=4, first=to_look),
         ),
         optim=small_optim(size.pretrain_lr),
+        heads={"vqa": {"single": True}},
         workers=1,
         save_every=100,
         **fresh(size),

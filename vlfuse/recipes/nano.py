@@ -4,22 +4,22 @@ from typing import Any
 
 from vlfuse.engine.run import Evaluation, Run, Source
 from vlfuse.recipes.asked import fresh
-from vlfuse.recipes.pretrain import SMALL_MASK, small_optim
+from vlfuse.recipes.pretrain import READ, SEE, SMALL_MASK, SPOT, first_lessons, small_optim
 from vlfuse.recipes.scenes import scenes
 from vlfuse.recipes.sizes import size_of
 
 HELD_OUT = 500  # scenes of each evaluation
 
 
-SEE, LOOK, ASK, REASON = 800, 1100, 2000, 3000  # the steps at which a lesson ends and the next begins
+TO_LOOK, TO_ASK, TO_PAIR, TO_REASON = 800, 1300, 2000, 3000  # the steps at which lessons begin
 
 
-def fiber_nano(out: str = "runs/fiber-nano", steps: int = 7000, init: str = "") -> Run:
+def fiber_nano(out: str = "runs/fiber-nano", steps: int = 6000, init: str = "") -> Run:
     """Train the shipped model `fiber-nano` on generated scenes: captions, questions, pairs and entailment.
 
     From nothing, questions alone teach neither to see nor to look. So the lessons come in order: tokens of the image learn to name
-    what they lie on; words of captions learn to look at what they name, and hidden words to be read there; then come questions, then
-    statements. What was learnt is kept up at a lower pace.
+    what they lie on; words of captions learn to look at what they name, and tokens of the image to spot what a text describes; then
+    come questions, then statements. What was learnt is kept up at a lower pace.
 
     Args:
         out: Folder of the run.
@@ -29,27 +29,26 @@ def fiber_nano(out: str = "runs/fiber-nano", steps: int = 7000, init: str = "") 
     size = size_of("nano")
     px = size.image_size
     start: dict[str, Any] = {"init": init} if init else fresh(size)
-    told = scenes(size=px, captions=2, fields="captions+phrases+regions")
-    asked = scenes(size=px, seed=1, questions=5, fields="questions+regions")
+    told = scenes(size=px, captions=2, fields="captions+phrases")
+    asked = scenes(size=px, seed=1, questions=6, fields="questions+regions")
     paired, single = scenes(size=px, seed=2, paired=1), scenes(size=px, seed=3, fields="statements")
     judged = scenes(size=px, seed=4, entailment=1, fields="statements")
     searched = scenes(size=px, seed=5, captions=1, fields="captions")
-    see = {"tagging": 0.3}
-    look = {"mlm": 1.0, "pointing": 0.5}
-    mask = SMALL_MASK
     return Run(
         recipe="fiber-nano",
         out=out,
         steps=steps,
         sources=(
-            Source(scenes(size=px, fields="regions"), {"tagging": 1.0}, 32, regions=6, last=SEE),
-            Source(told, see | look, 16, captions=1, regions=6, mask_probability=mask, first=SEE, last=REASON),
-            Source(told, look, 16, captions=1, mask_probability=mask, every=4, first=REASON),
-            Source(asked, see | {"vqa": 1.0}, 16, questions=5, regions=6, first=LOOK),
-            Source(paired, {"nlvr2": 1.0}, 8, statements=2, every=2, first=ASK),
-            Source(searched, {"itc": 1.0, "itm": 1.0}, 32, captions=1, every=8, first=ASK),
-            Source(single, {"nlvr": 1.0}, 8, statements=2, every=4, first=REASON),
-            Source(judged, {"entailment": 1.0}, 8, statements=2, every=4, first=REASON),
+            *first_lessons(px, TO_LOOK, TO_ASK),
+            Source(told, READ, 16, captions=1, mask_probability=SMALL_MASK, every=3, first=TO_ASK),
+            Source(
+                asked, SEE | SPOT | {"vqa": 1.0}, 16, questions=5, regions=6, queries=2, first=TO_ASK, last=TO_REASON
+            ),
+            Source(asked, SEE | {"vqa": 1.0}, 16, questions=6, regions=6, first=TO_REASON),
+            Source(paired, {"nlvr2": 1.0}, 8, statements=2, every=2, first=TO_PAIR),
+            Source(searched, {"itc": 1.0, "itm": 1.0}, 32, captions=1, every=8, first=TO_PAIR),
+            Source(single, {"nlvr": 1.0}, 8, statements=2, every=4, first=TO_REASON),
+            Source(judged, {"entailment": 1.0}, 8, statements=2, every=4, first=TO_REASON),
         ),
         optim=small_optim(size.pretrain_lr, warmup=100),
         evaluations=held_out(px, every=1500),

@@ -15,6 +15,32 @@ def small_optim(lr: float, warmup: float = 0.05) -> Optim:
     return Optim(lr, (0.9, 0.98), 1e-8, 0.05, 1.0, 1.0, schedule="cosine", warmup=warmup, clip_norm=1.0)
 
 
+SEE = {"tagging": 0.3}  # kept up while other lessons go on
+READ = {"mlm": 1.0, "pointing": 0.5}
+SPOT = {"spotting": 1.0}
+
+
+def first_lessons(px: int, see: int, look: int) -> tuple[Source, Source]:
+    """What a model from nothing must learn before questions can teach it: until step `see`, tokens of the image name what they lie on;
+    from there until step `look`, words of captions look at what they name, hidden words are read there, and tokens of the image
+    spot descriptions that fit them."""
+    told = scenes(size=px, captions=2, fields="captions+phrases+regions")
+    return (
+        Source(scenes(size=px, fields="regions"), {"tagging": 1.0}, 32, regions=6, last=see),
+        Source(
+            told,
+            SEE | READ | SPOT,
+            16,
+            captions=1,
+            regions=6,
+            queries=4,
+            mask_probability=SMALL_MASK,
+            first=see,
+            last=look,
+        ),
+    )
+
+
 def fiber_coarse(asked: Asked) -> Run:
     """Pre-train FIBER on pictures with captions: masked language modelling, contrastive and matching losses."""
     name = asked.size_name

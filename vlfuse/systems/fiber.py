@@ -27,13 +27,14 @@ class FiberConfig:
     text: TextConfig = field(default_factory=TextConfig)
     fuse_last: int = 6  # paper section 3.1: cross-attention in the last 6 blocks of each backbone
     width: int = 768  # of the shared space after fusion, and of the contrastive space
-    # Where the gates start; 0 leaves pre-trained backbones unchanged. From scratch the text learns sooner with its gates
-    # open (1), but open image gates give every token the same text and drown what the picture says.
+    # Where the gates start; 0 leaves pre-trained backbones unchanged. From scratch they start open (1),
+    # as there is nothing to leave unchanged.
     gate: float = 0.0  # of the text's view of the image
     image_gate: float = 0.0  # of the image's view of the text
-    # The stream of image features grows with depth and differs tenfold in length between a thing and plain ground. Pre-trained
-    # backbones come to terms with that; from scratch the ground drowns the things unless the text reads normalised features.
-    context_norm: bool = False
+    # The stream of image features grows with depth and differs several times in length between a thing and plain ground.
+    # Pre-trained backbones come to terms with that; from scratch the ground drowns the things unless what the text and the heads
+    # read of the image is normalised.
+    read_norm: bool = False
     query_norm: bool = True  # of the image's view of the text; the published detectors of "v2" do without
     init: Literal["published", "scratch"] = (
         "published"  # "scratch": by fan-in, as a std of 0.02 starves small widths; see TextEncoder.start_from_scratch
@@ -68,7 +69,7 @@ class Fiber(System):
                 norm=False,
                 gate=config.gate,
                 dropout=text.dropout,
-                context_norm=config.context_norm,
+                context_norm=config.read_norm,
             )
         self.image = Swin(swin, image_cross)
         self.text = TextEncoder(text, text_cross)
@@ -88,6 +89,7 @@ class Fiber(System):
         if config.init == "scratch":
             self.apply(init_fan_in)
             self.text.start_from_scratch()
+            self.image.start_from_scratch()
             if self.image.position is not None:
                 nn.init.normal_(
                     self.image.position, std=0.3
@@ -126,9 +128,11 @@ class Fiber(System):
             fused_x = self.image.block(image_block, x, grid, valid, y, text.mask)
             y = self.text.layer(text_layer, y, text.mask, x, valid, final_norm=not last)
             x, grid, valid = self.image.after(image_block, fused_x, grid, valid)
+        if self.config.read_norm:
+            x = self.image.norm(x)
         x, y = self.image_transform(x), self.text_transform(y)
         pooled = torch.cat([self.text_pooler(y[:, 0]), self.image_pooler(mean(x, valid))], dim=-1)
-        return Fused(image=x, text=y, pooled=pooled)
+        return Fused(image=x, text=y, pooled=pooled, grid=grid)
 
     def looks(self, image: ImageState, text: TextState) -> list[Look]:
         """Where each text token looks in the image, for every fused layer in order."""
