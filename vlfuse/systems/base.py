@@ -78,6 +78,10 @@ class Decoder(nn.Module, ABC):
     """
 
     @abstractmethod
+    def past(self, system: Any) -> Past:
+        """An empty cache for `forward`."""
+
+    @abstractmethod
     def remember(self, system: Any, image: ImageState) -> Rows:
         """All that the image contributes to every word, computed once."""
 

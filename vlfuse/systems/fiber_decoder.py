@@ -46,6 +46,9 @@ class FiberDecoder(Decoder):
         )
         self.apply(init_fan_in if system.config.init == "scratch" else init_normal)
 
+    def past(self, system: Fiber) -> Past:
+        return Past(system.config.text.layers)
+
     def remember(self, system: Fiber, image: ImageState) -> Memory:
         top = system.image_alone(image)
         pairs = []
