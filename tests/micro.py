@@ -20,6 +20,7 @@ HEADS = {
     "nlvr2": {},
     "nlvr": {},
     "entailment": {},
+    "caption": {},
 }
 
 # The same size as arguments of `vlfuse train`.

@@ -22,7 +22,7 @@ HEADS = {
     "pretrain_384": {"mlm", "itc", "itm"},
     "vqa_576": {"vqa"},
     "nlvr2_384": {"nlvr2"},
-    "caption_mle_576": {"mlm"},
+    "caption_mle_576": {"caption"},
     "itc_576": {"itc"},
     "itm_384": {"itm"},
 }
@@ -54,6 +54,8 @@ def expected(variant: str, size: int) -> Model:
             heads["vqa"] = TASKS["vqa"](system, tuple(str(i) for i in range(3129)))
         if "nlvr2" in HEADS[variant]:
             heads["nlvr2"] = TASKS["nlvr2"](system)
+        if "caption" in HEADS[variant]:
+            heads["caption"] = TASKS["caption"](system, never=[50264])
         return Model(system, heads)
 
 

@@ -154,7 +154,7 @@ def test_rewarded_captions_become_likelier():
     optimiser.step()
     _, after = head.policy_loss(model.system, memory_of(model, head, 2), drawn, rewards)
     assert after[0] > before[0] and after[5] > before[5]
-    assert float((after - before)[[1, 2, 3, 4]].sum()) < 0
+    assert float((after - before)[[1, 2, 3, 4]].sum().detach()) < 0
 
 
 def test_learning_from_rewards():

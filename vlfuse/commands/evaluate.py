@@ -17,7 +17,7 @@ from vlfuse.recipes.execute import score
 
 
 def run(
-    task: Positional[Literal["vqa", "nlvr2", "nlvr", "entailment", "retrieval"]],
+    task: Positional[Literal["vqa", "nlvr2", "nlvr", "entailment", "retrieval", "caption"]],
     model: str,
     data: str,
     out: Path = Path("metrics.json"),
@@ -51,10 +51,23 @@ def table(task: str, scores: dict[str, float]) -> Table:
     """Scores in percent beside the share of the most frequent answer, or the recall of a random order."""
     if task == "retrieval":
         return _retrieval(scores)
+    if task == "caption":
+        return _caption(scores)
     result = Table("metric", "percent", "most frequent answer", title=f"{task}: {scores['count']:.0f} texts")
     for name, value in scores.items():
         if name not in ("count", "majority"):
             result.add_row(name, f"{100 * value:.1f}", f"{100 * scores['majority']:.1f}" if name == "accuracy" else "")
+    return result
+
+
+def _caption(scores: dict[str, float]) -> Table:
+    """Times 100, as the literature gives them; CIDEr-D beside that of a person's caption against the others'."""
+    result = Table("metric", "x 100", "a person's", title=f"caption: {scores['count']:.0f} pictures")
+    for name in ("bleu1", "bleu2", "bleu3", "bleu4", "rouge_l", "cider_d"):
+        result.add_row(name, f"{100 * scores[name]:.1f}", "")
+    if "others_cider_d" in scores:
+        both = [f"{100 * scores[f'{of}_cider_d']:.1f}" for of in ("others", "reference")]
+        result.add_row("cider_d without the first caption", *both)
     return result
 
 

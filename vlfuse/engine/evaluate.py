@@ -11,6 +11,7 @@ import torch.distributed as dist
 from vlfuse.engine.distributed import World
 from vlfuse.engine.step import Loader
 from vlfuse.metrics.accuracy import accuracy, group_means, majority
+from vlfuse.metrics.caption import caption_metrics
 from vlfuse.metrics.nlvr2 import nlvr2_metrics
 from vlfuse.metrics.retrieval import retrieval_metrics
 from vlfuse.metrics.vqa import normalise, vqa_scores
@@ -108,8 +109,31 @@ def retrieval(model: Model, loader: Loader, world: World) -> dict[str, float]:
     }
 
 
+def captioning(model: Model, loader: Loader, world: World) -> dict[str, float]:
+    """{"bleu1".."bleu4", "rouge_l", "cider_d", "count"} of one caption for each image, against all of people's captions.
+
+    Where every image has two captions or more: "reference_cider_d", of each image's first caption against the others, and beside
+    it "others_cider_d", that of the model's against the same others. Images without captions are left out.
+    """
+    rows = []
+    for batch in loader.iterate():
+        answers = model.decode(batch.to(world.device), "caption")
+        for sample, answer in zip(batch.samples, answers, strict=True):
+            rows.append(Judged(sample.captions, sample.id, answer.text, answer.score))
+    rows = [row for row in gathered(rows, world) if row.record]
+    _require(rows, "captions")
+    written, people = [row.answer for row in rows], [row.record for row in rows]
+    found = caption_metrics(written, people)
+    if all(len(group) > 1 for group in people):
+        first, others = [group[0] for group in people], [group[1:] for group in people]
+        found["reference_cider_d"] = caption_metrics(first, others)["cider_d"]
+        found["others_cider_d"] = caption_metrics(written, others)["cider_d"]
+    return found | {"count": float(len(rows))}
+
+
 EVALUATIONS: dict[str, Task] = {
     "retrieval": Task("captions", retrieval, shared=False),
+    "caption": Task("captions", captioning),
     "vqa": Task("questions", vqa),
     "nlvr2": Task("statements", statements("nlvr2")),
     "nlvr": Task("statements", statements("nlvr")),

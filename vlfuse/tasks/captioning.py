@@ -12,7 +12,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import torch
@@ -38,13 +38,15 @@ END = "<eos>"  # closes both sides of a reward, so that stopping too soon or too
 class Learning:
     """How the head learns; nothing of it is part of a released model.
 
-    by: see the module. samples: K of cider. refresh: forward passes between two copies of gold. published: FIBER's released
+    by: see the module. samples: K of cider; frequencies: its file of document frequencies (`CiderD.save`), by default those of the
+    captions it learns from. refresh: forward passes between two copies of gold. published: FIBER's released
     arithmetic: gold divides by the number of padding tokens instead of words; cider draws with dropout on, takes the constant 1
     as its baseline instead of the mean of an image's other samples, and counts raw words.
     """
 
     by: Literal["mle", "gold", "cider"] = "mle"
     samples: int = 5
+    frequencies: str = ""
     refresh: int = 1000
     published: bool = False
 
@@ -53,6 +55,8 @@ class Learning:
             raise ConfigError(f"learning.by is '{self.by}'; it must be mle, gold or cider")
         if self.samples < 2 or self.refresh < 1:
             raise ConfigError(f"learning.samples is {self.samples} and refresh {self.refresh}; at least 2, and 1")
+        if self.frequencies and self.by != "cider":
+            raise ConfigError(f"learning.frequencies is set but would be ignored: it belongs to cider, not to {self.by}")
 
 
 class Captioning(WordHead):
@@ -69,6 +73,11 @@ class Captioning(WordHead):
         self.reward: CiderD | None = None
         self.passes = 0  # of gold
         self._copies: list[tuple[System, Captioning]] = []  # in a list, for a copy is no part of this module
+
+    def lend(self, spell: Callable[[Sequence[int]], str], max_text: int) -> None:
+        """Give the head its tokenizer's decode, and let it write texts as long as the model was trained on (start included)."""
+        self.spell = spell
+        self.decoding = replace(self.decoding, max_tokens=max_text - 1)
 
     def settings(self) -> dict[str, Any]:
         s = self.specials
@@ -140,11 +149,12 @@ class Captioning(WordHead):
             raise ConfigError("learning by cider needs document frequencies: set this head's `reward`")
         K = len(drawn) // len(references)
         texts = self.texts(drawn)
-        given = [[self._words(reference) for reference in group] for group in references]
-        scores = [self.reward.score(self._words(text), given[row // K]) for row, text in enumerate(texts)]
+        given = [[self.words(reference) for reference in group] for group in references]
+        scores = [self.reward.score(self.words(text), given[row // K]) for row, text in enumerate(texts)]
         return torch.tensor(scores, device=drawn.device).view(len(references), K)
 
-    def _words(self, text: str) -> list[str]:
+    def words(self, text: str) -> list[str]:
+        """A caption as its reward sees it."""
         words = text.strip().removesuffix(".").split() if self.learning.published else caption_words(text)
         return [*words, END]
 
