@@ -50,7 +50,10 @@ class FiberDecoder(Decoder):
         return Past(system.config.text.layers)
 
     def remember(self, system: Fiber, image: ImageState) -> Memory:
-        top = system.image_alone(image)
+        return self.keys_values(system, system.image_alone(image))
+
+    def keys_values(self, system: Fiber, top: ImageState) -> Memory:
+        """The memory of images whose backbone has run to its top."""
         pairs = []
         for _, number in system.pairs:
             name = str(number)
