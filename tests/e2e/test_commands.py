@@ -80,6 +80,15 @@ def test_eval(task, kind, score, vlfuse, data, model, tmp_path):
     assert ("most frequent answer" in out) == (task not in ("retrieval", "caption")) and ("by chance" in out) == (task == "retrieval")
 
 
+def test_submission(vlfuse, data, model, tmp_path):
+    file = data / "single" / "data.jsonl"
+    code, out, err = vlfuse("eval", "vqa", "--model", model, "--data", file, "--submission", "--device", "cpu")
+    assert code == 0 and "wrote submission.json" in out, err
+    rows = json.loads((tmp_path / "submission.json").read_text())
+    assert len(rows) == 48 and rows[0].keys() == {"question_id", "answer"}
+    assert vlfuse("eval", "nlvr", "--model", model, "--data", file, "--submission")[0] == 2
+
+
 def test_predict(vlfuse, data, model):
     one, two = (data / "single" / "images" / f"{i:06d}.png" for i in (0, 1))
     ask = ["--model", model, "--image", one, two, "--text", "how many circles?", "a red star", "--json"]

@@ -108,7 +108,8 @@ def scenes(
 
 
 def convert(format: Positional[str], source: Positional[Path], out: Path) -> None:
-    """Make JSONL of a public data set: coco, easy-vqa, nlvr1, nlvr2, vqa-rad, vqa-v2.
+    """Make JSONL of a public data set: arrow, coco, conceptual-captions, easy-vqa, gqa, karpathy, nlvr1, nlvr2, sbu, snli-ve,
+    vg-captions, vg-qa, vqa-rad, vqa-v2.
 
     Args:
         format: What the source is.

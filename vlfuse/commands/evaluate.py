@@ -4,7 +4,7 @@ import json
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import tyro
 from rich.console import Console
@@ -13,17 +13,21 @@ from tyro.conf import Positional
 
 from vlfuse.checkpoints.folder import load_folder
 from vlfuse.checkpoints.hub import resolve_model
-from vlfuse.recipes.execute import score
+from vlfuse.recipes.execute import answers, score
+
+
+METRICS, SUBMISSION = Path("metrics.json"), Path("submission.json")
 
 
 def run(
     task: Positional[Literal["vqa", "nlvr2", "nlvr", "entailment", "retrieval", "caption"]],
     model: str,
     data: str,
-    out: Path = Path("metrics.json"),
+    out: Path = METRICS,
     batch_size: int = 64,
     device: str = "auto",
     strict: bool = False,
+    submission: bool = False,
 ) -> None:
     """Score a model on a task, beside what guessing reaches.
 
@@ -34,16 +38,26 @@ def run(
         out: File for the scores.
         batch_size: Samples at once.
         device: auto, cpu, cuda.
+        submission: Score nothing, but write the answers as evaluation servers take them (vqa, caption); by default to
+            `submission.json`.
         strict: Stop at the first unusable sample; otherwise such are left out and counted.
     """
-    scores = score(load_folder(resolve_model(model)), task, data, batch_size, device, strict)
+    loaded = load_folder(resolve_model(model))
+    if submission:
+        rows = answers(loaded, task, data, batch_size, device, strict)
+        write(out if out != METRICS else SUBMISSION, rows)
+        return
+    scores = score(loaded, task, data, batch_size, device, strict)
+    Console().print(table(task, scores))
+    write(out, {"task": task, "model": model, "data": data, **scores})
+
+
+def write(out: Path, content: Any) -> None:
+    """As JSON, in one step, so that a broken-off write leaves no file half written."""
     out.parent.mkdir(parents=True, exist_ok=True)
     part = out.with_suffix(".part")
-    part.write_text(
-        json.dumps({"task": task, "model": model, "data": data, **scores}, indent=2) + "\n", encoding="utf-8"
-    )
+    part.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     os.replace(part, out)
-    Console().print(table(task, scores))
     print(f"wrote {out}")
 
 
