@@ -22,7 +22,7 @@ from torch import Tensor
 from vlfuse.systems.fiber import Fiber
 from vlfuse.systems.fiber_decoder import FiberDecoder
 from vlfuse.tasks.captioning import CachedWriter, Captioning
-from vlfuse.tasks.search import Decoding, Specials, Written, Writer, write
+from vlfuse.tasks.search import Decoding, Specials, Writer, Written, write
 from vlfuse.types import Images, ImageState, Rows
 
 

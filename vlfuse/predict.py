@@ -85,7 +85,14 @@ class Predictor:
 
     @overload
     def caption(
-        self, images: Picture, prompt: str = "", *, beam: int = 5, samples: int = 0, temperature: float = 1.0, top: int = 0
+        self,
+        images: Picture,
+        prompt: str = "",
+        *,
+        beam: int = 5,
+        samples: int = 0,
+        temperature: float = 1.0,
+        top: int = 0,
     ) -> Caption: ...
     @overload
     def caption(
@@ -116,10 +123,15 @@ class Predictor:
         """
         self._require_head("caption")
         head: Captioning = self.model.head("caption")  # type: ignore[assignment]
-        decoding = replace(head.decoding, beam=beam, samples=samples, temperature=temperature, top=top)
+        search = head.decoding.published and not samples
+        decoding = replace(
+            head.decoding, beam=beam, samples=samples, temperature=temperature, top=top, published=search
+        )
         words = self.tokenizer.ids([prompt.rstrip()], sys.maxsize)[0][1:-1] if prompt else []
         if len(words) >= decoding.max_tokens:
-            raise TaskError(f"the prompt has {len(words)} tokens; this model writes {decoding.max_tokens} in all: shorten it")
+            raise TaskError(
+                f"the prompt has {len(words)} tokens; this model writes {decoding.max_tokens} in all: shorten it"
+            )
         decoding = replace(decoding, max_tokens=decoding.max_tokens - len(words))
         pictures, captions = _as_list(images), []
         for start in range(0, len(pictures), CHUNK):

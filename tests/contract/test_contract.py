@@ -43,7 +43,14 @@ IDLE = {  # parts of a system that a head has no use for; everything else must l
             "image.stages.1.merge.",
             "image.stages.2.",
         ),
-        "caption": (*DUAL, "temperature", "image_transform.", "image_pooler.", "text_pooler.", *IMAGE_CROSS),  # images never read
+        "caption": (
+            *DUAL,
+            "temperature",
+            "image_transform.",
+            "image_pooler.",
+            "text_pooler.",
+            *IMAGE_CROSS,
+        ),  # images never read
         None: (*DUAL, "temperature", "text.layers.2.output_norm."),  # fused: the last text layer is not normalised
     }
 }

@@ -163,7 +163,9 @@ def test_arrow(tmp_path):
     source, out = tmp_path / "in", tmp_path / "out"
     names = ["COCO_a.jpg", "b", "c"]
     captions = [["a dog", "a dog", "two"], [], ["x"]]
-    write_arrow(source / "coco.arrow", image=[png(0), png(1), b""], caption=captions, image_id=names, split=["test"] * 3)
+    write_arrow(
+        source / "coco.arrow", image=[png(0), png(1), b""], caption=captions, image_id=names, split=["test"] * 3
+    )
     write_arrow(
         source / "vqav2_val.arrow",
         image=[png(2)],

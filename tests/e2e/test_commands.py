@@ -77,7 +77,9 @@ def test_eval(task, kind, score, vlfuse, data, model, tmp_path):
     written = json.loads((tmp_path / "metrics.json").read_text())
     assert 0 <= written[score] <= 1 and written["task"] == task
     assert f"{100 * written[score]:.1f}" in out
-    assert ("most frequent answer" in out) == (task not in ("retrieval", "caption")) and ("by chance" in out) == (task == "retrieval")
+    assert ("most frequent answer" in out) == (task not in ("retrieval", "caption")) and ("by chance" in out) == (
+        task == "retrieval"
+    )
 
 
 def test_submission(vlfuse, data, model, tmp_path):

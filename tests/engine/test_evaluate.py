@@ -100,7 +100,9 @@ def test_submission_files():
         def decode(self, batch, head):
             return [Answer("a dog", 0.5)]
 
-    batch = Batch(Images(torch.zeros(1, 3, 2, 2), torch.full((1, 2), 2)), samples=(Sample("COCO_val2014_000042", ("x",)),))
+    batch = Batch(
+        Images(torch.zeros(1, 3, 2, 2), torch.full((1, 2), 2)), samples=(Sample("COCO_val2014_000042", ("x",)),)
+    )
     rows = submission(Describer(), SimpleNamespace(iterate=lambda: [batch]), World(), "caption")
     assert rows == [{"image_id": 42, "caption": "a dog"}]
     with pytest.raises(TaskError, match="no submission file of nlvr"):

@@ -25,6 +25,7 @@ NAMES = (
     "keys_fiber_coarse_nlvr2",
     "keys_fiber_coarse_caption",
     "keys_fiber_coarse_irtr",
+    "metrics_caption",
     "metrics_vqa",
     "metrics_vqa_tables",
     "metrics_retrieval",

@@ -13,7 +13,6 @@ from vlfuse.tasks.captioning import Captioning, Learning, gold_weights
 from vlfuse.tasks.search import Decoding
 from vlfuse.types import Rows
 
-
 PLAIN = [p for p in vectors("fiber_coarse_caption*.json") if "gold" not in str(p.id) and "cider" not in str(p.id)]
 
 
@@ -76,7 +75,9 @@ def test_gold(path: Path):
         memory = old.writer.remember(behaviour.system, encoded(behaviour, golden))
         frozen, real = old.log_probabilities(behaviour.system, tokens, memory)
     assert_close(frozen.exp()[real], golden["mid/token_prob_copy"][:, :-1][real], golden.tolerance, "probabilities")
-    assert_close(gold_weights(frozen.exp(), real)[real], golden["mid/weights"][:, :-1][real], golden.tolerance, "weights")
+    assert_close(
+        gold_weights(frozen.exp(), real)[real], golden["mid/weights"][:, :-1][real], golden.tolerance, "weights"
+    )
     model, head, memory = captioner(golden)
     head.learning = Learning(by="gold", published=True)
     found, real = head.log_probabilities(model.system, tokens, memory)

@@ -69,7 +69,7 @@ def test_what_is_no_file_of_frequencies(tmp_path):
 
 
 def test_longest_common_subsequence():
-    assert longest_common("a b c d".split(), "b x d".split()) == 2
+    assert longest_common(["a", "b", "c", "d"], ["b", "x", "d"]) == 2
     assert longest_common([], ["a"]) == 0
 
 

@@ -54,11 +54,14 @@ def every_text(length: int) -> list[tuple[int, ...]]:
 @pytest.mark.parametrize("penalty", [0.0, 0.7, 1.0])
 def test_a_beam_wide_enough_finds_the_best_text(penalty):
     images, length = 3, 3
-    found = write(Table(images), torch.zeros(images, 1, dtype=torch.long), Decoding(WORDS**length, length, penalty), SPECIALS)
+    found = write(
+        Table(images), torch.zeros(images, 1, dtype=torch.long), Decoding(WORDS**length, length, penalty), SPECIALS
+    )
     for image in range(images):
         table = Table(images)
         ranked = sorted(
-            ((probability(table, image, text) / len(text) ** penalty, text) for text in every_text(length)), reverse=True
+            ((probability(table, image, text) / len(text) ** penalty, text) for text in every_text(length)),
+            reverse=True,
         )
         for place in range(5):
             score, text = ranked[place]
@@ -118,7 +121,14 @@ def test_what_is_never_written():
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"beam": 0}, {"max_tokens": 0}, {"temperature": 0.5}, {"samples": 2, "published": True}, {"samples": 2, "beam": 3}]
+    "wrong",
+    [
+        {"beam": 0},
+        {"max_tokens": 0},
+        {"temperature": 0.5},
+        {"samples": 2, "published": True},
+        {"samples": 2, "beam": 3},
+    ],
 )
 def test_settings_that_make_no_sense(wrong):
     with pytest.raises(ConfigError):

@@ -235,7 +235,11 @@ def _build(config: FiberConfig, given: Mapping[str, Tensor], answers: Sequence[s
     if contrastive:
         heads["itc"] = OBJECTIVES["itc"](system)
     if "caption" in have:
-        heads["caption"] = TASKS["caption"](system, **ROBERTA_FRAME, never=[config.text.vocab_size - 1])  # <mask>
+        never = [config.text.vocab_size - 1]  # <mask>
+        heads["caption"] = TASKS["caption"](system, **ROBERTA_FRAME, never=never, published_search=True)
+        report.notes.append(
+            "captions are searched for as the released code does; a conventional search is `published_search` false in config.json"
+        )
     if "itm" in have:
         # Without the contrastive loss the published matching was fine-tuned on random negatives.
         heads["itm"] = OBJECTIVES["itm"](system, negatives="hard" if contrastive else "random")

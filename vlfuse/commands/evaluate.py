@@ -15,7 +15,6 @@ from vlfuse.checkpoints.folder import load_folder
 from vlfuse.checkpoints.hub import resolve_model
 from vlfuse.recipes.execute import answers, score
 
-
 METRICS, SUBMISSION = Path("metrics.json"), Path("submission.json")
 
 

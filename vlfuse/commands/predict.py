@@ -50,7 +50,13 @@ def run(
 
 
 def predict(
-    model: Predictor, task: str, images: list[str], texts: list[str], how: str = "two-stage", beam: int = 5, samples: int = 0
+    model: Predictor,
+    task: str,
+    images: list[str],
+    texts: list[str],
+    how: str = "two-stage",
+    beam: int = 5,
+    samples: int = 0,
 ) -> list[dict[str, Any]]:
     """One object for each answer, pair or vector."""
     if task == "reason":

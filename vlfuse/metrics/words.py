@@ -11,7 +11,9 @@ DROPPED = frozenset(("''", "'", "``", "`", ".", "?", "!", ",", ":", "-", "--", "
 BRACKETS = {"(": "-lrb-", ")": "-rrb-", "[": "-lsb-", "]": "-rsb-", "{": "-lcb-", "}": "-rcb-"}
 QUOTES = str.maketrans({"‘": "'", "’": "'", "“": '"', "”": '"', "…": "...", "–": "--", "—": "--", "\u00a0": " "})
 
-ABBREVIATIONS = "mr|mrs|ms|dr|st|jr|sr|prof|gen|capt|sgt|rev|lt|col|vs|etc|inc|corp|ltd|co|ave|blvd|rd|mt|ft|dept|est|approx"
+ABBREVIATIONS = (
+    "mr|mrs|ms|dr|st|jr|sr|prof|gen|capt|sgt|rev|lt|col|vs|etc|inc|corp|ltd|co|ave|blvd|rd|mt|ft|dept|est|approx"
+)
 JOINED = re.compile(r"\b(can)(not)\b|\b(gon|wan)(na)\b|\b(got)(ta)\b|\b(gim|lem)(me)\b", re.IGNORECASE)
 NEGATION = re.compile(r"(?<=\w)(n't)\b", re.IGNORECASE)
 CLITIC = re.compile(r"(?<=[\w.])('(?:s|m|d|re|ve|ll))\b", re.IGNORECASE)

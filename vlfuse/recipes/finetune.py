@@ -110,7 +110,10 @@ def retrieval(asked: Asked, by: Literal["itc", "itm", "both"] = "both") -> Run:
 
 
 def caption(
-    asked: Asked, learn: Literal["mle", "gold", "cider"] = "mle", frequencies: str = "", published_arithmetic: bool = False
+    asked: Asked,
+    learn: Literal["mle", "gold", "cider"] = "mle",
+    frequencies: str = "",
+    published_arithmetic: bool = False,
 ) -> Run:
     """Write captions of pictures.
 

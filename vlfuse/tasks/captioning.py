@@ -56,19 +56,32 @@ class Learning:
         if self.samples < 2 or self.refresh < 1:
             raise ConfigError(f"learning.samples is {self.samples} and refresh {self.refresh}; at least 2, and 1")
         if self.frequencies and self.by != "cider":
-            raise ConfigError(f"learning.frequencies is set but would be ignored: it belongs to cider, not to {self.by}")
+            raise ConfigError(
+                f"learning.frequencies is set but would be ignored: it belongs to cider, not to {self.by}"
+            )
 
 
 class Captioning(WordHead):
     """Write a caption. `spell` (ids -> text) and, for cider, `reward` are lent by whoever loads or trains the model."""
 
-    def __init__(self, system: System, start: int = 0, end: int = 2, pad: int = 1, never: Sequence[int] = ()):
-        """start, end, pad: ids of the tokens that frame a text (RoBERTa's by default); never: ids that no text holds."""
+    def __init__(
+        self,
+        system: System,
+        start: int = 0,
+        end: int = 2,
+        pad: int = 1,
+        never: Sequence[int] = (),
+        published_search: bool = False,
+    ):
+        """start, end, pad: ids of the tokens that frame a text (RoBERTa's by default); never: ids that no text holds.
+
+        published_search: write with `search.published_beam_search`, as a published checkpoint did; its importer sets it.
+        """
         super().__init__(system)
         self.writer = system.decoder()
         self.specials = Specials(start, end, pad, tuple(never))
         self.learning = Learning()
-        self.decoding = Decoding(max_tokens=min(Decoding.max_tokens, system.max_tokens))
+        self.decoding = Decoding(max_tokens=min(Decoding.max_tokens, system.max_tokens), published=published_search)
         self.spell: Callable[[Sequence[int]], str] | None = None
         self.reward: CiderD | None = None
         self.passes = 0  # of gold
@@ -81,7 +94,8 @@ class Captioning(WordHead):
 
     def settings(self) -> dict[str, Any]:
         s = self.specials
-        return {"start": s.start, "end": s.end, "pad": s.pad, "never": list(s.never)}
+        frame = {"start": s.start, "end": s.end, "pad": s.pad, "never": list(s.never)}
+        return frame | ({"published_search": True} if self.decoding.published else {})
 
     # --- learning ------------------------------------------------------------------------------------------------
 
@@ -134,8 +148,12 @@ class Captioning(WordHead):
         """The loss of drawn captions and the mean reward."""
         groups = [sample.captions for sample in batch.samples]
         if len(groups) != len(memory) or not all(groups):
-            raise DataError("captions are rewarded by comparison with all of an image's captions; a sample here has none")
-        room = texts_of(batch, self.reads).tokens.ids.shape[1] + 4  # a drawn caption may be a little longer than given ones
+            raise DataError(
+                "captions are rewarded by comparison with all of an image's captions; a sample here has none"
+            )
+        room = (
+            texts_of(batch, self.reads).tokens.ids.shape[1] + 4
+        )  # a drawn caption may be a little longer than given ones
         decoding = Decoding(samples=self.learning.samples, max_tokens=min(room, system.max_tokens - 1))
         with torch.no_grad(), _training(self.learning.published, system, self):
             drawn = self.write(system, memory, decoding, generator=states.generator).ids.flatten(0, 1)

@@ -71,7 +71,9 @@ class Decoding:
             if getattr(self, name) < least:
                 raise ConfigError(f"decoding.{name} is {getattr(self, name)}; it must be {least} or more")
         if self.temperature <= 0:
-            raise ConfigError(f"decoding.temperature is {self.temperature}; it must be above 0 (greedy: beam 1, no samples)")
+            raise ConfigError(
+                f"decoding.temperature is {self.temperature}; it must be above 0 (greedy: beam 1, no samples)"
+            )
         if self.samples and (self.published or self.beam != Decoding.beam):
             raise ConfigError("decoding.samples draws texts; beam and published belong to search: leave them out")
         if not self.samples and (self.temperature != 1.0 or self.top):

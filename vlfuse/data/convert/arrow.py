@@ -29,7 +29,9 @@ def convert_arrow(source: Path, out: Path) -> Report:
         pictures, texts = _kind(columns, listing)
         missing = {*pictures, *texts.needs} - columns
         if missing:
-            raise DataError(f"{listing} has no column {', '.join(sorted(missing))}; it has {', '.join(sorted(columns))}")
+            raise DataError(
+                f"{listing} has no column {', '.join(sorted(missing))}; it has {', '.join(sorted(columns))}"
+            )
         report.write(out / f"{listing.stem}.jsonl", _samples(table, pictures, texts, out, listing.stem, report))
     return report
 

@@ -31,7 +31,9 @@ def convert_gqa(source: Path, out: Path) -> Report:
         report.write(
             out / f"{name}.jsonl",
             (
-                Sample(image, (os.path.relpath(pictures[image], out),), questions=tuple(asked), split=name.split("_")[0])
+                Sample(
+                    image, (os.path.relpath(pictures[image], out),), questions=tuple(asked), split=name.split("_")[0]
+                )
                 for image, asked in questions.items()
             ),
         )

@@ -53,7 +53,9 @@ def _convert(rows: Iterator[tuple[str, str]], source: Path, out: Path, name: str
     folder = next((f for f in (source / "images" / name, source / "images") if f.is_dir()), None)
     pictures = {} if folder is None else {int(p.stem): p for p in folder.rglob("*") if p.suffix.lower() in PICTURES and p.stem.isdigit()}  # fmt: skip
     if folder is not None and not pictures:
-        raise DataError(f"{folder} has no pictures named by line number, such as 000000042.jpg; see `vlfuse data convert --help`")
+        raise DataError(
+            f"{folder} has no pictures named by line number, such as 000000042.jpg; see `vlfuse data convert --help`"
+        )
 
     def samples() -> Iterator[Sample]:
         for number, (caption, address) in enumerate(rows):
