@@ -20,7 +20,7 @@ HEADS = {
     "nlvr2": {},
     "nlvr": {},
     "entailment": {},
-    "caption": {},
+    "caption": {"never": [3, 903]},  # unknown, mask
 }
 
 # The same size as arguments of `vlfuse train`.

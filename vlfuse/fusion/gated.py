@@ -41,7 +41,9 @@ class GatedCrossAttention(nn.Module):
 
     def keys_values(self, context: Tensor) -> tuple[Tensor, Tensor]:
         """context [B, K, C] -> keys and values [B, H, K, D / H]: all that `forward` needs of it."""
-        key, value = self.key_value(self.context_norm(context)).unflatten(-1, (2, self.heads, -1)).permute(2, 0, 3, 1, 4)
+        key, value = (
+            self.key_value(self.context_norm(context)).unflatten(-1, (2, self.heads, -1)).permute(2, 0, 3, 1, 4)
+        )
         return key, value
 
     def forward(self, x: Tensor, context: Tensor | tuple[Tensor, Tensor], mask: Tensor | None) -> Tensor:
