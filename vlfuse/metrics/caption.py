@@ -129,13 +129,17 @@ class CiderD:
     def scores(self, hypotheses: Sequence[Words], references: Sequence[Sequence[Words]]) -> list[float]:
         """Of each image's hypothesis, in [0, 10]."""
         _require(hypotheses, references)
-        return [self.score(hypothesis, group) for hypothesis, group in zip(hypotheses, references, strict=True)]
+        return [self.of_one([one], group)[0] for one, group in zip(hypotheses, references, strict=True)]
 
-    def score(self, hypothesis: Words, references: Sequence[Words]) -> float:
+    def of_one(self, hypotheses: Sequence[Words], references: Sequence[Words]) -> list[float]:
+        """Of several captions of one image."""
+        weighed = [(reference, self._weights(reference)) for reference in references]
+        return [self._score(hypothesis, weighed) for hypothesis in hypotheses]
+
+    def _score(self, hypothesis: Words, references: Sequence[tuple[Words, list[dict[Gram, float]]]]) -> float:
         ours = self._weights(hypothesis)
         total = 0.0
-        for reference in references:
-            theirs = self._weights(reference)
+        for reference, theirs in references:
             # The official "length" is the number of bigrams.
             apart = max(0, len(hypothesis) - 1) - max(0, len(reference) - 1)
             alike = sum(_cosine(h, r) for h, r in zip(ours, theirs, strict=True)) / ORDERS

@@ -146,7 +146,7 @@ class Head(nn.Module, ABC):
         """{"loss": scalar with gradient, and any number of detached scalars to log}."""
 
     def decode(self, system: System, states: States, batch: Batch) -> list[Answer]:
-        """One answer for each text row, in the user's own labels."""
+        """One answer for each text row, in the user's own labels (captioning: for each image)."""
         raise TaskError(f"{type(self).__name__} is a pre-training objective and gives no answers")
 
     def settings(self) -> dict[str, Any]:

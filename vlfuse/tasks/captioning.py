@@ -106,7 +106,7 @@ class Captioning(WordHead):
         memory = self.writer.remember(system, states.image)
         found, real = self.log_probabilities(system, captions.tokens, memory[captions.owner])
         mle = global_mean(-found.sum(), real.sum())
-        scores = {"perplexity": mle.detach().exp()}
+        scores = {"perplexity": (-found.detach().sum() / real.sum()).exp()}
         if self.learning.by == "gold" and self.training:
             behaviour = self._behaviour(system, batch, captions.owner, captions.tokens)
             return {"loss": self.gold(found, real, behaviour), **scores}
@@ -129,7 +129,7 @@ class Captioning(WordHead):
         if not self.learning.published:
             return global_mean(weighted.sum(), real.sum())
         padding = 1 + (~real).sum(1)  # of the targets, whose last is always padding
-        return global_mean((weighted.sum(1) / (padding + 1e-9)).sum(), torch.tensor(len(real), device=real.device))
+        return global_mean((weighted.sum(1) / (padding + 1e-9)).sum(), len(real))
 
     @torch.no_grad()
     def _behaviour(self, system: System, batch: Batch, owner: Tensor, tokens: Tokens) -> Tensor:
@@ -166,10 +166,12 @@ class Captioning(WordHead):
         if self.reward is None:
             raise ConfigError("learning by cider needs document frequencies: set this head's `reward`")
         K = len(drawn) // len(references)
-        texts = self.texts(drawn)
-        given = [[self.words(reference) for reference in group] for group in references]
-        scores = [self.reward.score(self.words(text), given[row // K]) for row, text in enumerate(texts)]
-        return torch.tensor(scores, device=drawn.device).view(len(references), K)
+        words = [self.words(text) for text in self.texts(drawn)]
+        scores = [
+            self.reward.of_one(words[K * image : K * (image + 1)], [self.words(reference) for reference in group])
+            for image, group in enumerate(references)
+        ]
+        return torch.tensor(scores, device=drawn.device)
 
     def words(self, text: str) -> list[str]:
         """A caption as its reward sees it."""
@@ -183,9 +185,9 @@ class Captioning(WordHead):
         found, real = self.log_probabilities(system, tokens, memory)
         means = found.sum(1) / real.sum(1).clamp(min=1)
         if self.learning.published:
-            return global_mean((means * 100 * (PUBLISHED_BASELINE - rewards.flatten())).sum(), torch.tensor(B)), means
+            return global_mean((means * 100 * (PUBLISHED_BASELINE - rewards.flatten())).sum(), B), means
         others = (rewards.sum(1, keepdim=True) - rewards) / (K - 1)
-        return global_mean((means * (others - rewards).flatten()).sum(), torch.tensor(B * K)), means
+        return global_mean((means * (others - rewards).flatten()).sum(), B * K), means
 
     def _framed(self, drawn: Tensor) -> Tokens:
         """Start, the tokens [N, T] up to padding, and the end of all that were not cut off."""

@@ -42,8 +42,8 @@ class Specials:
 
 @dataclass(frozen=True)
 class Written:
-    """ids [B, K, T], best first, without start and end, filled with pad; scores [B, K]: mean log-probability of a token
-    (end included, where it was reached) to the power that `length_penalty` sets."""
+    """ids [B, K, T], best first, without start and end, filled with pad; scores [B, K]: log-probability, the end token's
+    included where it was reached, over the number of tokens to the power of `length_penalty`."""
 
     ids: Tensor
     scores: Tensor
