@@ -26,7 +26,11 @@ class WordHead(Head):
 
     def logits(self, text: Tensor) -> Tensor:
         """[..., E] fused text -> [..., V]."""
-        return self.decoder(self.norm(F.gelu(self.dense(text))))
+        return self.decoder(self.before_words(text))
+
+    def before_words(self, text: Tensor) -> Tensor:
+        """What the decoder reads: [..., E] -> [..., E]."""
+        return self.norm(F.gelu(self.dense(text)))
 
 
 class MaskedLanguageModeling(WordHead):
