@@ -33,6 +33,7 @@ format: $(READY)
 bench: $(READY)
 	$(BIN)/python benchmarks/pretrain_step.py $(ARGS)
 	$(BIN)/python benchmarks/caption.py $(ARGS)
+	$(BIN)/python benchmarks/regions.py
 
 $(READY): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "vlfuse needs Python 3.11 or newer and $(PYTHON) is " + sys.version.split()[0] + "; name another one: make PYTHON=python3.12")'

@@ -17,6 +17,9 @@ from torch import Tensor
 Box: TypeAlias = tuple[float, float, float, float]
 """[x0, y0, x1, y1] in pixels of the stored image."""
 
+Span: TypeAlias = tuple[int, int]
+"""Characters [start, end) of a text."""
+
 ImageSource: TypeAlias = str | bytes | np.ndarray | Image.Image
 """A path or URL, an encoded file, an [H, W, 3] uint8 array, or an opened picture."""
 
@@ -54,17 +57,21 @@ class Region:
 
 @dataclass(frozen=True, slots=True)
 class Phrase:
-    """Characters [start, end) of caption number `caption`, and the boxes they name."""
+    """Characters [start, end) of caption number `caption`, and the boxes they name. kinds: people, animals ... where known."""
 
     caption: int
-    span: tuple[int, int]
+    span: Span
     boxes: tuple[Box, ...]
+    kinds: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Expression:
+    """A text that means one thing. spans: the characters that name it ("the dog" of "the dog on the left"); empty: all of them."""
+
     text: str
     box: Box
+    spans: tuple[Span, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +91,11 @@ class Statement:
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """One record of a dataset. `images` holds one picture, or two for paired reasoning (NLVR2)."""
+    """One record of a dataset. `images` holds one picture, or two for paired reasoning (NLVR2).
+
+    absent: labels known to have no region in the picture; partial: labels of which not every thing has its region. Where absent
+    is given, nothing is known of labels that are neither absent nor among the regions (LVIS's federated annotation).
+    """
 
     id: str
     images: tuple[ImageSource, ...]
@@ -94,6 +105,8 @@ class Sample:
     expressions: tuple[Expression, ...] = ()
     questions: tuple[Question, ...] = ()
     statements: tuple[Statement, ...] = ()
+    absent: tuple[str, ...] = ()
+    partial: tuple[str, ...] = ()
     split: str = ""
     origin: str = ""  # "file:line" or "archive:member", for error messages
 
@@ -174,10 +187,12 @@ def cat(*pieces: R) -> R:
 
 @dataclass(frozen=True)
 class Images(Rows):
-    """pixels [B, 3, H, W], normalised, zero-padded at the bottom and right; sizes [B, 2] the true (height, width)."""
+    """pixels [B, 3, H, W], normalised, zero-padded at the bottom and right; sizes [B, 2] the true (height, width); stored [B, 2] those
+    of the pictures before their transform, upright, where boxes are to be brought back to them."""
 
     pixels: Tensor
     sizes: Tensor
+    stored: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -189,12 +204,23 @@ class Tokens(Rows):
 
 
 @dataclass(frozen=True)
+class Objects(Rows):
+    """What texts name in their pictures: boxes [M, 4] in pixels of `Batch.images`, text [M] the row of the text that names each,
+    positive [M, T] above 0 at the tokens that name it (weights of sum 1; a row of zeros: an object that no token names)."""
+
+    boxes: Tensor
+    positive: Tensor
+    text: Tensor
+
+
+@dataclass(frozen=True)
 class Texts:
     """N texts of one kind in a batch, each about one image row (or a pair of them).
 
     owner [N] or [N, 2]: rows of `Batch.images`. target: what the head learns, see the head; None when unknown.
     masked_ids, mask_labels [N, T]: input and targets of masked language modelling (-100 where nothing is asked).
     records: the Question, Statement or caption string behind each row, for decoding and metrics.
+    objects: of texts for grounding, what they name.
     """
 
     tokens: Tokens
@@ -203,6 +229,7 @@ class Texts:
     masked_ids: Tensor | None = None
     mask_labels: Tensor | None = None
     records: tuple[Any, ...] = ()
+    objects: Objects | None = None
 
     def to(self, device: torch.device | str) -> Texts:
         def move(t: Tensor | None) -> Tensor | None:
@@ -215,6 +242,7 @@ class Texts:
             move(self.masked_ids),
             move(self.mask_labels),
             self.records,
+            None if self.objects is None else self.objects.to(device),
         )
 
 
@@ -228,6 +256,7 @@ class Batch:
     statements: Texts | None = None
     regions: Texts | None = None  # label and attributes of each; target [R, 4]: its box in pixels of `images`
     samples: tuple[Sample, ...] = ()
+    grounding: Texts | None = None  # captions and prompts, with the objects they name
 
     def to(self, device: torch.device | str) -> Batch:
         def move(texts: Texts | None) -> Texts | None:
@@ -240,6 +269,7 @@ class Batch:
             move(self.statements),
             move(self.regions),
             self.samples,
+            move(self.grounding),
         )
 
 
@@ -249,11 +279,13 @@ class Batch:
 @dataclass(frozen=True)
 class ImageState(Rows):
     """All of an image that needs no text. tokens [B, I, C] with grid (rows, columns), I = rows x columns;
-    valid [B, I] bool is False where the batch was padded, None when every token is real."""
+    valid [B, I] bool is False where the batch was padded, None when every token is real. finer: the ends of earlier stages,
+    finest first, kept only for what looks at regions."""
 
     tokens: Tensor
     grid: tuple[int, int]
     valid: Tensor | None = None
+    finer: tuple[ImageState, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -279,6 +311,16 @@ class Look(Rows):
 
     weights: Tensor
     grid: tuple[int, int]
+
+
+@dataclass(frozen=True)
+class FusedMaps(Rows):
+    """An image-text pair after fusion, for regions: maps [N, C_l, h, w] of several stages, finest first, each half the size of
+    the one before; text [N, T, D] with mask [N, T]."""
+
+    maps: tuple[Tensor, ...]
+    text: Tensor
+    mask: Tensor
 
 
 # --- answers: what a user receives -------------------------------------------------------------------------------

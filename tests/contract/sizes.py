@@ -15,7 +15,7 @@ from vlfuse.systems import SYSTEMS
 from vlfuse.systems.base import Head, Model, System
 from vlfuse.systems.fiber import FiberConfig
 from vlfuse.tasks import TASKS
-from vlfuse.types import Batch, Images, Texts, Tokens
+from vlfuse.types import Batch, Images, Objects, Texts, Tokens
 
 VOCABULARY, LENGTH, SIDE = 40, 8, 24
 ANSWERS = ("yes", "no", "red", "blue", "2")
@@ -51,6 +51,8 @@ def tiny_head(system: System, name: str) -> Head:
         head = TASKS["caption"](system)
         head.spell = lambda ids: "".join(f" w{i}" for i in ids)
         return head
+    if name == "grounding":
+        return OBJECTIVES["grounding"](system, width=16, blocks=1, levels=3, anchor_scale=2.0)
     return (OBJECTIVES | TASKS)[name](system)
 
 
@@ -93,16 +95,22 @@ def batch_for(head: str, count: int = 4, seed: int = 0) -> Batch:
     """`count` texts of the kind that `head` reads, each with its own image (or pair of images)."""
     reads = (OBJECTIVES | TASKS)[head].reads
     generator, own = numbers(seed + 1), list(range(count))
+    if head == "pointing":
+        grounded = replace(batch_for("grounding", count, seed).grounding, masked_ids=None)  # type: ignore[type-var]
+        return Batch(images(count, seed=seed), captions=grounded)
     if reads == "captions":
         return Batch(images(count, seed=seed), captions=texts(own, seed, masked=True))
     if reads == "questions":
         target = torch.zeros(count, len(ANSWERS))
         target[torch.arange(count), torch.arange(count) % len(ANSWERS)] = 1.0
         return Batch(images(count, seed=seed), questions=texts(own, seed, target))
+    boxes = torch.tensor([[0.0, 0.0, 8.0, 8.0], [8.0, 8.0, 20.0, 20.0], [4.0, 0.0, 24.0, 6.0], [1.0, 1.0, 2.0, 2.0]])
+    if reads == "grounding":  # two objects in each picture, named by tokens 1 and 2
+        positive, text = torch.zeros(2 * count, LENGTH), torch.arange(2 * count) // 2
+        positive[torch.arange(2 * count), 1 + torch.arange(2 * count) % 2] = 1.0
+        objects = Objects(boxes[torch.arange(2 * count) % 3], positive, text)
+        return Batch(images(count, seed=seed), grounding=replace(texts(own, seed), objects=objects))
     if reads == "regions":
-        boxes = torch.tensor(
-            [[0.0, 0.0, 8.0, 8.0], [8.0, 8.0, 20.0, 20.0], [4.0, 0.0, 24.0, 6.0], [1.0, 1.0, 2.0, 2.0]]
-        )
         return Batch(images(count, seed=seed), regions=texts(own, seed, boxes[torch.arange(count) % 4]))
     task = TASKS[head]
     target = torch.randperm(count, generator=generator) % len(task.labels)

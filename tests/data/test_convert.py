@@ -130,7 +130,12 @@ def test_a_folder_of_something_else(tmp_path, name):
 @pytest.mark.skipif(not DATA.is_dir(), reason=f"no {DATA}; set VLFUSE_DATA to the folder of public data sets")
 @pytest.mark.parametrize(
     ("name", "folder", "kept"),
-    [("coco", "photos/coco_open", {"train": 100, "val": 44}), ("vqa-rad", "vqa/vqa_rad", {"train": 165, "val": 45})],
+    [
+        ("coco", "photos/coco_open", {"train": 100, "val": 44}),
+        ("coco", "photos/aquarium", {"train": 160, "val": 50}),
+        ("coco", "photos/bccd", {"train": 120, "val": 50, "test": 30}),
+        ("vqa-rad", "vqa/vqa_rad", {"train": 165, "val": 45}),
+    ],
 )
 def test_the_data_sets_themselves(tmp_path, name, folder, kept):
     report = CONVERTERS[name](DATA / folder, tmp_path)

@@ -8,6 +8,7 @@ import fsspec
 import pytest
 
 from tests.data.sources import jsonl, picture, png, record, tar
+from vlfuse.data.check import check
 from vlfuse.data.files import expand
 from vlfuse.data.images import load_image
 from vlfuse.data.problems import SampleError
@@ -130,7 +131,7 @@ def coco(folder, captions=(), boxes=()):
     return f"{folder}/c.json+{folder}/i.json"
 
 
-def test_coco_groups_captions_and_turns_and_clips_boxes(tmp_path):
+def test_coco_groups_captions_and_turns_and_clips_boxes(tmp_path, caplog):
     spec = coco(
         tmp_path, [(7, "one "), (9, "two"), (7, "three")], [(7, [2, 3, 4, 5]), (7, [-1, 8, 4, 9]), (7, [50, 50, 2, 2])]
     )
@@ -140,7 +141,8 @@ def test_coco_groups_captions_and_turns_and_clips_boxes(tmp_path):
     assert [region.box for region in dataset[0].regions] == [(2, 3, 6, 8), (0, 8, 3, 10)]
     assert dataset[0].regions[0].label == "dog"
     assert dataset[0].images == (f"{tmp_path}/images/7.png",)
-    assert dataset.dropped == {"box without area inside the picture": 1}
+    assert (dataset.dropped, dataset.cut) == ({"box outside the picture": 1}, 1)
+    assert check(dataset).left_out == dataset.dropped and "left out 1 times box outside the picture" in caplog.text
     assert open_dataset(spec + "@/photos")[1].images == ("/photos/9.png",)
 
 

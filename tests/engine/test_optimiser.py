@@ -9,9 +9,20 @@ from tests.engine.stub import stub_model
 from tests.golden.fiber import images_of, model_of, tokens_of
 from tests.golden.vectors import load, vectors
 from vlfuse.checkpoints.fiber_coarse import rules
-from vlfuse.checkpoints.mapping import Target, resolve
-from vlfuse.engine.optimiser import PublishedAdamW, build_optimiser, parameter_groups, published_role, set_lr
+from vlfuse.checkpoints.fiber_fine import rules as fine_rules
+from vlfuse.checkpoints.mapping import Drop, Target, resolve
+from vlfuse.engine.optimiser import (
+    PublishedAdamW,
+    build_optimiser,
+    freeze,
+    parameter_groups,
+    published_role,
+    set_lr,
+)
 from vlfuse.engine.run import Optim
+from vlfuse.objectives.grounding import Grounding
+from vlfuse.systems.base import Model
+from vlfuse.systems.fiber import Fiber, FiberConfig
 from vlfuse.types import Batch, ConfigError, Texts
 
 ROLES = {"base": "base", "head": "head", "crossmodal": "cross"}
@@ -47,6 +58,35 @@ def test_published_groups_by_name(path):
                 role, decay = published_role(name)
                 kind, _, decays = entry["group"].partition("_")
                 assert (role, decay) == (ROLES[kind], decays == "decay"), name
+
+
+@pytest.mark.parametrize("path", vectors("fiber_fine_optimizer_groups*.json"))
+def test_groups_of_the_fine_stage(path):
+    """Rate and decay of every parameter, and which stay frozen, by the names of the published detectors."""
+    for recorded in load(path).meta["configs"].values():
+        given, official = recorded["config"], {name: (lr, decay) for name, lr, decay in recorded["groups"]}
+        query_norm = any("norm_i2t_i" in name for name in official)
+        with torch.device("meta"):
+            system = Fiber(FiberConfig(query_norm=query_norm))
+            model = Model(system, {"grounding": Grounding(system)})
+        frozen = ("system.image.patch_embed.", "system.image.stages.0.") if recorded["freeze_conv_body_at"] == 2 else ()
+        share = given["BASE_LR"] / given["LANG_LR"]
+        optim = Optim(lr=given["LANG_LR"], weight_decay=given["WEIGHT_DECAY"], image_multiplier=share, head_multiplier=share, doubled_biases=True, frozen=frozen)  # fmt: skip
+        freeze(model, optim)
+        found = {n: (g["lr"], g["weight_decay"]) for g in parameter_groups(model, optim) for n in g["names"]}
+        mapping = fine_rules(system.config)
+        for name, expected in official.items():
+            target = resolve(name, mapping)
+            assert isinstance(target, Target), name
+            assert found[target.name] == pytest.approx(expected), name
+        for name in recorded["frozen"]:
+            target = resolve(name, mapping)
+            assert isinstance(target, Drop) or target.name not in found, name
+
+
+def test_what_nothing_begins_with_cannot_be_frozen():
+    with pytest.raises(ConfigError, match="no parameter begins"):
+        freeze(stub_model(), Optim(frozen=("system.imag.",)))
 
 
 @pytest.mark.parametrize("path", vectors("fiber_coarse_optimizer*.json"))

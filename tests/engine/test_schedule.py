@@ -3,7 +3,7 @@
 import pytest
 
 from tests.golden.vectors import load, vectors
-from vlfuse.engine.schedule import lr_factor, warmup_steps
+from vlfuse.engine.schedule import decay_factor, lr_factor, warmup_steps
 
 # (steps, warm-up, schedule, power) of the recorded schedules, see the description in the recording.
 RECORDED = {"linear20": (20, 0.1, "linear", 1.0), "poly2": (30, 5, "poly", 2.0), "cosine": (24, 0.25, "cosine", 1.0)}
@@ -18,6 +18,17 @@ def test_schedules_equal_the_recorded(path, name):
         factor = lr_factor(step, steps, warmup_steps(warmup, steps), schedule, power)
         for rate, full in zip(rates, (1e-3, 1e-3, 5e-2, 5e-2, 5e-3, 5e-3), strict=True):
             assert abs(factor * full - rate) < 1e-12
+
+
+@pytest.mark.parametrize("path", vectors("fiber_fine_lr_schedule*.json"))
+def test_rates_and_decays_of_the_fine_stage(path):
+    for recorded in load(path).meta["schedules"].values():
+        steps, warmup = recorded["max_iter"], recorded["warmup_iters"]
+        full = recorded["points"][0][2]
+        for step, factor, decay in recorded["points"]:
+            assert lr_factor(step, steps, warmup, "steps") == pytest.approx(factor, rel=1e-9), step
+            dropped = full * decay_factor(step, steps) if recorded["weight_decay_schedule"] else full
+            assert dropped == pytest.approx(decay, rel=1e-9), step
 
 
 @pytest.mark.parametrize("schedule", ["linear", "poly", "cosine"])

@@ -36,7 +36,9 @@ def interrupting(at):
     return Interrupting()
 
 
-@pytest.mark.parametrize("changes", [{}, {"accumulate": 2}, {"precision": "bf16"}, {"precision": "fp16"}])
+@pytest.mark.parametrize(
+    "changes", [{}, {"accumulate": 2}, {"precision": "bf16"}, {"precision": "fp16"}, {"average": 0.9}]
+)
 def test_a_resumed_run_equals_the_uninterrupted_one(tmp_path, changes):
     """Stopped in the middle of the second epoch, with dropout on and the optimiser warm."""
     samples = 8 // changes.get("accumulate", 1)
@@ -96,6 +98,15 @@ def test_sources_take_their_turns():
     assert taken[0] == [(0, 0), (0, 1), (1, 0), (1, 1)]
     assert taken[1] == [(0, 2), (0, 3)]
     assert taken[3] == [(0, 6), (0, 7), (1, 2), (1, 3)], "no batch is skipped"
+
+
+def test_a_source_takes_part_between_its_first_and_last_step():
+    one, two = (
+        Source("scenes:9", {"guess": 1.0}, 8, 1, last=4),
+        Source("scenes:9", {"guess": 1.0}, 8, 1, every=2, first=3),
+    )
+    taken = [[(p.source, p.batch) for p in passes((one, two), step, 1)] for step in range(6)]
+    assert taken == [[(0, 0)], [(0, 1)], [(0, 2)], [(0, 3), (1, 0)], [], [(1, 1)]]
 
 
 def test_several_sources_sum_their_weighted_losses(tmp_path):

@@ -1,5 +1,6 @@
 """What one of several processes does in the tests of distributed training; started by `launch`."""
 
+import json
 import os
 import socket
 import subprocess
@@ -10,6 +11,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
+from tests.engine.regions import micro, scores_of
 from tests.engine.stub import StubLoader, stub_model, stub_run
 from vlfuse.checkpoints.config import config_to_dict
 from vlfuse.engine import Evaluation, Evaluator, Run, Source, start, train
@@ -138,5 +140,13 @@ def loop(out: Path) -> None:
     stop()
 
 
+def regions(out: Path) -> None:
+    """Scores of detection, grounding and referring."""
+    world = start("cpu")
+    scores = scores_of(micro(), world)
+    (out / f"regions-{world.size}-{world.rank}.json").write_text(json.dumps(scores))
+    stop()
+
+
 if __name__ == "__main__":
-    {"gradients": gradients, "ops": ops, "loop": loop}[sys.argv[1]](Path(sys.argv[2]))
+    {"gradients": gradients, "ops": ops, "loop": loop, "regions": regions}[sys.argv[1]](Path(sys.argv[2]))

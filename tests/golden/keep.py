@@ -26,10 +26,25 @@ NAMES = (
     "keys_fiber_coarse_caption",
     "keys_fiber_coarse_irtr",
     "metrics_caption",
+    "fiber_fine_deform_conv",
+    "fiber_fine_dyconv",
+    "fiber_fine_box_losses",
+    "fiber_fine_token_loss",
+    "fiber_fine_losses",  # from a head's outputs to every loss, with gradients
+    "fiber_fine_postprocess_detection",
+    "fiber_fine_lr_schedule",
+    "keys_fiber_fine_pretrain",
     "metrics_vqa",
     "metrics_vqa_tables",
     "metrics_retrieval",
     "metrics_nlvr2",
+    "fiber_fine_captions",
+    "fiber_fine_tokenizer",
+    "fiber_fine_transforms",
+    "metrics_coco_eval",
+    "metrics_lvis_fixed_ap",
+    "metrics_flickr30k",
+    "metrics_refexp",
 )
 LIMIT = 12 * 2**20
 

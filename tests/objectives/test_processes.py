@@ -7,12 +7,12 @@ import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
 
-from tests.contract.sizes import ANSWERS, images, texts, tiny_head, tiny_system
+from tests.contract.sizes import ANSWERS, batch_for, images, texts, tiny_head, tiny_system
 from vlfuse.objectives.itc import ImageTextContrastive
 from vlfuse.systems.base import Model
 from vlfuse.types import Batch, Texts, Tokens
 
-HEADS = ("mlm", "itc", "itm", "vqa", "caption")
+HEADS = ("mlm", "itc", "itm", "vqa", "grounding", "caption")
 
 
 def model() -> Model:
@@ -24,7 +24,8 @@ def model() -> Model:
 def joined() -> Batch:
     target = torch.rand(4, len(ANSWERS), generator=torch.Generator().manual_seed(0))
     captions = texts([0, 1, 0, 2, 3, 4], masked=True)
-    return Batch(images(5), captions=captions, questions=texts([0, 1, 2, 4], seed=1, target=target))
+    questions = texts([0, 1, 2, 4], seed=1, target=target)
+    return Batch(images(5), captions=captions, questions=questions, grounding=batch_for("grounding", 5).grounding)
 
 
 def share(rank: int) -> Batch:
@@ -41,9 +42,18 @@ def share(rank: int) -> Batch:
         }
         rows = Tokens(given.tokens.ids[mine][:, :length], given.tokens.mask[mine][:, :length])
         target = None if given.target is None else given.target[mine]
-        return replace(given, tokens=rows, owner=given.owner[mine] - start, target=target, **cut)
+        objects = given.objects
+        if objects is not None:
+            objects = objects[mine[objects.text]]
+            objects = replace(objects, text=objects.text - int(mine.nonzero()[0]))
+        return replace(given, tokens=rows, owner=given.owner[mine] - start, target=target, objects=objects, **cut)
 
-    return Batch(whole.images[start:end], captions=part(whole.captions), questions=part(whole.questions))
+    return Batch(
+        whole.images[start:end],
+        captions=part(whole.captions),
+        questions=part(whole.questions),
+        grounding=part(whole.grounding),
+    )
 
 
 def run(batch: Batch) -> dict[str, torch.Tensor]:

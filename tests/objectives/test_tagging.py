@@ -40,7 +40,13 @@ def test_the_loss_is_that_of_every_token_and_word_written_out():
             }
             chance = [scores[row, place, w] if w in here else 1 - scores[row, place, w] for w in words]
             sums[bool(here)].append(-torch.stack(chance).log().sum())
-    expected = sum(torch.stack(part).mean() for part in sums.values()) / 2
+    errors = [
+        (head.boxes(head.norm(tokens[batch.regions.owner[region], place])) - batch.regions.target[region] / 24).abs()
+        for region in range(len(on))
+        for place in range(tokens.shape[1])
+        if on[region, place]
+    ]
+    expected = sum(torch.stack(part).mean() for part in sums.values()) / 2 + 5 * torch.stack(errors).mean()
     torch.testing.assert_close(found, expected, atol=1e-4, rtol=1e-4)
 
 

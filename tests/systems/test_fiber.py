@@ -183,7 +183,9 @@ def test_too_long_a_text_names_the_limit(system):
 
 def test_roles_name_the_reference_groups(system):
     roles = {name: system.role(name) for name, _ in system.named_parameters()}
-    backbones = {name for name in roles if ".cross." not in name and name.startswith(("image.", "text.", "temperature"))}
+    backbones = {
+        name for name in roles if ".cross." not in name and name.startswith(("image.", "text.", "temperature"))
+    }
     assert {name for name, role in roles.items() if role != "cross"} == backbones
     assert {name for name, role in roles.items() if role == "image"} == {n for n in backbones if n.startswith("image.")}
     assert set(roles.values()) == {"base", "image", "cross"}

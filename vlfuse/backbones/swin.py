@@ -215,7 +215,7 @@ class Swin(nn.Module):
     def embed(self, pixels: Tensor, sizes: Tensor) -> tuple[Tensor, Size, Tensor | None]:
         """pixels [B, 3, H, W], sizes [B, 2] -> tokens [B, I, C], grid, valid [B, I] or None when nothing is padded."""
         tokens, grid = self.patch_embed(pixels)
-        whole = bool((sizes == sizes.new_tensor(pixels.shape[-2:])).all())
+        whole = self.config.attend_padding or bool((sizes == sizes.new_tensor(pixels.shape[-2:])).all())
         extent = -(-sizes // self.config.patch)
         if self.position is not None:
             pictures = [grid] if whole else [(h, w) for h, w in extent.tolist()]

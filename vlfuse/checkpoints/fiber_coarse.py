@@ -33,9 +33,9 @@ def rules(config: FiberConfig, captioner: bool = False) -> list[Rule | Drop]:
     fused = "|".join(str(layer) for layer in range(config.text.layers - config.fuse_last, config.text.layers))
     return [
         *swin.rules(IMAGE, "system.image.", len(config.swin.depths)),
-        *_image_fusion(IMAGE + swin.BLOCK + r"attn\."),
+        *image_fusion(IMAGE + swin.BLOCK + r"attn\."),
         *roberta.rules(TEXT, "system.text."),
-        *_text_fusion(TEXT + roberta.LAYER, TEXT + roberta.LAYER.replace(r"(\d+)", f"({fused})")),
+        *text_fusion(TEXT + roberta.LAYER, TEXT + roberta.LAYER.replace(r"(\d+)", f"({fused})")),
         *_joint(),
         *_heads("caption" if captioner else "mlm"),
         *_captioner(config),
@@ -43,7 +43,8 @@ def rules(config: FiberConfig, captioner: bool = False) -> list[Rule | Drop]:
     ]
 
 
-def _image_fusion(attention: str) -> list[Rule | Drop]:
+def image_fusion(attention: str) -> list[Rule | Drop]:
+    """attention: pattern before the keys of a block's attention."""
     return [
         Rule(attention + "alpha_i2t", OUR_BLOCK + "cross.gate"),
         Rule(attention + r"norm_i2t_i\.(.+)", OUR_BLOCK + r"cross.norm.\3"),
@@ -53,7 +54,8 @@ def _image_fusion(attention: str) -> list[Rule | Drop]:
     ]
 
 
-def _text_fusion(layer: str, fused_layer: str) -> list[Rule | Drop]:
+def text_fusion(layer: str, fused_layer: str) -> list[Rule | Drop]:
+    """Patterns before the keys of any layer, and of a fused one."""
     cross = fused_layer + r"crossattention_t2i\."
     return [
         Rule(fused_layer + "alpha_t2i", OUR_LAYER + "cross.gate"),
@@ -158,26 +160,26 @@ def resolution_of(config: FiberConfig) -> int:
 
 def infer_config(tensors: Mapping[str, Tensor], text_heads: int | None = None) -> FiberConfig:
     """The configuration of official tensors. What leaves no trace in them (dropout, drop path) takes the published value."""
+    swin, text, fuse_last = infer_backbones(tensors, "vit_model.", "text_transformer.", text_heads)
+    return FiberConfig(swin, text, fuse_last, width=_shape(tensors, "cross_modal_text_transform.weight", 2)[0])
 
-    def shape(key: str, dimensions: int) -> torch.Size:
-        if key not in tensors or tensors[key].ndim != dimensions:
-            raise CheckpointError(
-                f"this is no checkpoint of FIBER's coarse stage: it has no '{key}' of {dimensions} dimensions"
-            )
-        return tensors[key].shape
 
-    embed_dim, _, patch, _ = shape("vit_model.patch_embed.proj.weight", 4)
-    hidden = shape("vit_model.layers.0.blocks.0.mlp.fc1.weight", 2)[0]
-    vocab_size, width = shape("text_transformer.embeddings.word_embeddings.weight", 2)
-    intermediate = shape("text_transformer.encoder.layer.0.intermediate.dense.weight", 2)[0]
-    layers = _numbers(r"text_transformer\.encoder\.layer\.(\d+)\..+", tensors)
-    blocks = _numbers(r"vit_model\.layers\.(\d+)\.blocks\.(\d+)\..+", tensors)
+def infer_backbones(
+    tensors: Mapping[str, Tensor], image: str, text: str, text_heads: int | None
+) -> tuple[SwinConfig, TextConfig, int]:
+    """The backbones whose keys begin with `image` and `text`, and how many of their top blocks are fused."""
+    embed_dim, _, patch, _ = _shape(tensors, f"{image}patch_embed.proj.weight", 4)
+    hidden = _shape(tensors, f"{image}layers.0.blocks.0.mlp.fc1.weight", 2)[0]
+    vocab_size, width = _shape(tensors, f"{text}embeddings.word_embeddings.weight", 2)
+    intermediate = _shape(tensors, f"{text}encoder.layer.0.intermediate.dense.weight", 2)[0]
+    layers = _numbers(re.escape(text) + r"encoder\.layer\.(\d+)\..+", tensors)
+    blocks = _numbers(re.escape(image) + r"layers\.(\d+)\.blocks\.(\d+)\..+", tensors)
     depths = tuple(sum(stage == s for s, _ in blocks) for stage in range(1 + max(s for s, _ in blocks)))
     tables = {
-        (stage, block): f"vit_model.layers.{stage}.blocks.{block}.attn.relative_position_bias_table"
+        (stage, block): f"{image}layers.{stage}.blocks.{block}.attn.relative_position_bias_table"
         for stage, block in blocks
     }
-    heads = {place: shape(table, 2)[1] for place, table in tables.items()}
+    heads = {place: _shape(tensors, table, 2)[1] for place, table in tables.items()}
     windows = {table_window(tensors[table]) for table in tables.values()}
     if len(windows) > 1:
         raise CheckpointError(f"the bias tables belong to windows {sorted(windows)}; a FIBER has one window size")
@@ -185,43 +187,42 @@ def infer_config(tensors: Mapping[str, Tensor], text_heads: int | None = None) -
         raise ConfigError(
             f"the text encoder is {width} wide, no multiple of {ROBERTA_HEAD_WIDTH}: name its attention heads (text_heads)"
         )
-    return FiberConfig(
-        swin=SwinConfig(
-            embed_dim=embed_dim,
-            depths=depths,
-            heads=tuple(heads[stage, 0] for stage in range(len(depths))),
-            window=windows.pop(),
-            patch=patch,
-            mlp_ratio=hidden / embed_dim,
-        ),
-        text=TextConfig(
-            vocab_size=vocab_size,
-            width=width,
-            layers=len(layers),
-            heads=text_heads or width // ROBERTA_HEAD_WIDTH,
-            intermediate=intermediate,
-            positions=shape("text_transformer.embeddings.position_embeddings.weight", 2)[0],
-        ),
-        fuse_last=_fused(tensors, blocks, layers),
-        width=shape("cross_modal_text_transform.weight", 2)[0],
+    swin = SwinConfig(
+        embed_dim=embed_dim,
+        depths=depths,
+        heads=tuple(heads[stage, 0] for stage in range(len(depths))),
+        window=windows.pop(),
+        patch=patch,
+        mlp_ratio=hidden / embed_dim,
     )
+    words = TextConfig(
+        vocab_size=vocab_size,
+        width=width,
+        layers=len(layers),
+        heads=text_heads or width // ROBERTA_HEAD_WIDTH,
+        intermediate=intermediate,
+        positions=_shape(tensors, f"{text}embeddings.position_embeddings.weight", 2)[0],
+    )
+    image_fused = _numbers(re.escape(image) + r"layers\.(\d+)\.blocks\.(\d+)\.attn\.qkv_i2t\.weight", tensors)
+    text_fused = _numbers(re.escape(text) + r"encoder\.layer\.(\d+)\.crossattention_t2i\.self\.query\.weight", tensors)
+    count = len(image_fused)
+    if not count or image_fused != blocks[-count:] or text_fused != layers[-count:]:
+        raise CheckpointError(
+            f"cross-attention sits in image blocks {image_fused} and text layers {text_fused}; "
+            "FIBER fuses the last F of both backbones"
+        )
+    return swin, words, count
+
+
+def _shape(tensors: Mapping[str, Tensor], key: str, dimensions: int) -> torch.Size:
+    if key not in tensors or tensors[key].ndim != dimensions:
+        raise CheckpointError(f"this is no checkpoint of FIBER: it has no '{key}' of {dimensions} dimensions")
+    return tensors[key].shape
 
 
 def _numbers(pattern: str, keys: Mapping[str, Tensor]) -> list[tuple[int, ...]]:
     """The distinct numbers that the groups of `pattern` capture, in order."""
     return sorted({tuple(map(int, match.groups())) for key in keys if (match := re.fullmatch(pattern, key))})
-
-
-def _fused(tensors: Mapping[str, Tensor], blocks: list, layers: list) -> int:
-    """How many top blocks own cross-attention: the same number on both sides, without a gap."""
-    image = _numbers(r"vit_model\.layers\.(\d+)\.blocks\.(\d+)\.attn\.qkv_i2t\.weight", tensors)
-    text = _numbers(r"text_transformer\.encoder\.layer\.(\d+)\.crossattention_t2i\.self\.query\.weight", tensors)
-    count = len(image)
-    if not count or image != blocks[-count:] or text != layers[-count:]:
-        raise CheckpointError(
-            f"cross-attention sits in image blocks {image} and text layers {text}; FIBER fuses the last F of both backbones"
-        )
-    return count
 
 
 def _build(config: FiberConfig, given: Mapping[str, Tensor], answers: Sequence[str] | None, report: Report) -> Model:
@@ -274,14 +275,18 @@ def _fill_absent(model: Model, given: dict[str, Tensor], report: Report) -> None
         given["system.temperature"] = torch.tensor(0.07)
         report.missing["system.temperature"] = reason
     for part in ("image_transform_itc", "text_transform_itc", "image_pooler_itc", "text_pooler_itc"):
-        if any(name.startswith(f"system.{part}.") for name in given):
-            continue
-        module = model.get_submodule(f"system.{part}").to_empty(device="cpu").apply(init_normal)
-        for name, tensor in module.state_dict(prefix=f"system.{part}.").items():
-            given[name] = tensor
-            report.missing[name] = reason
+        if not any(name.startswith(f"system.{part}.") for name in given):
+            start_anew(model, f"system.{part}", given, report, reason)
     if report.missing:
         report.notes.append("contrastive scores and embeddings of this model mean nothing until it is trained with itc")
+
+
+def start_anew(model: Model, part: str, given: dict[str, Tensor], report: Report, reason: str) -> None:
+    """Initialise a part of a model on the meta device and add its tensors to `given`, as missing for this reason."""
+    module = model.get_submodule(part).to_empty(device="cpu").apply(init_normal)
+    for name, tensor in module.state_dict(prefix=f"{part}.").items():
+        given[name] = tensor
+        report.missing[name] = reason
 
 
 def _compare_rank_output(tensors: Mapping[str, Tensor], report: Report) -> None:

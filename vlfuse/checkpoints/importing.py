@@ -8,12 +8,16 @@ from torch import Tensor
 
 from vlfuse.checkpoints.config import unknown
 from vlfuse.checkpoints.fiber_coarse import import_fiber_coarse, resolution_of
+from vlfuse.checkpoints.fiber_fine import import_fiber_fine
 from vlfuse.checkpoints.folder import Preprocessing, save_folder
 from vlfuse.checkpoints.mapping import Report
 from vlfuse.checkpoints.safe import read_tensors
 from vlfuse.data.tokenizer import Tokenizer
 from vlfuse.systems.base import Model
 from vlfuse.types import ConfigError, DataError
+
+DETECTOR_SIZE = 928  # a square of as many pixels as 800 x 1066, the published size of a picture of 3 : 4
+DETECTOR_TEXT = 256  # published
 
 
 @dataclass(frozen=True)
@@ -40,12 +44,27 @@ def _fiber_coarse(tensors: Mapping[str, Tensor], asked: Asked) -> tuple[Model, P
     return model, Preprocessing(side, min(max_text, model.system.max_tokens)), report
 
 
+def _fiber_fine(tensors: Mapping[str, Tensor], asked: Asked) -> tuple[Model, Preprocessing, Report]:
+    for name in ("resolution", "answers"):
+        if getattr(asked, name) is not None:
+            raise ConfigError(
+                f"{name} is for coarse files: a detector reads pictures of any size and has no answers; leave it out"
+            )
+    model, report = import_fiber_fine(tensors, asked.text_heads)
+    return model, Preprocessing(DETECTOR_SIZE, min(DETECTOR_TEXT, model.system.max_tokens), keep_aspect=True), report
+
+
 FORMATS = {
     "fiber-coarse": Format(
         "FIBER, coarse stage: pre-training, VQA, NLVR2, captioning and retrieval files of microsoft/FIBER",
         "roberta-base",
         _fiber_coarse,
-    )
+    ),
+    "fiber-fine": Format(
+        "FIBER, fine stage: detectors of microsoft/FIBER (pre-training, COCO, LVIS, RefCOCO)",
+        "roberta-base",
+        _fiber_fine,
+    ),
 }
 
 

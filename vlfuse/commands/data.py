@@ -1,6 +1,8 @@
-"""`vlfuse data check|draw|stats|scenes|convert`."""
+"""`vlfuse data check|draw|stats|scenes|convert|leaks`."""
 
+import os
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
@@ -11,7 +13,7 @@ from tyro.conf import Positional
 
 from vlfuse.checkpoints.config import unknown
 from vlfuse.data.readers import open_dataset
-from vlfuse.types import ConfigError
+from vlfuse.types import ConfigError, Sample
 
 console = Console(highlight=False, soft_wrap=True)
 NAMED = 20  # records of one kind that are listed; the rest is counted
@@ -32,6 +34,8 @@ def check(data: Positional[str], tokenizer: str = "", max_text: int = 40) -> int
     report = look(open_dataset(data), Tokenizer.load(tokenizer) if tokenizer else None, max_text)
     for problem in report.problems:
         console.print(f"unusable ({problem.kind}): {problem}", markup=False)
+    for reason, number in report.left_out.items():
+        console.print(f"left out {number} times: {reason}")
     for remark, origins in report.remarks.items():
         rest = f" and {len(origins) - NAMED} more" if len(origins) > NAMED else ""
         console.print(f"{remark}: {', '.join(origins[:NAMED])}{rest}", markup=False)
@@ -108,8 +112,9 @@ def scenes(
 
 
 def convert(format: Positional[str], source: Positional[Path], out: Path) -> None:
-    """Make JSONL of a public data set: arrow, coco, conceptual-captions, easy-vqa, gqa, karpathy, nlvr1, nlvr2, sbu, snli-ve,
-    vg-captions, vg-qa, vqa-rad, vqa-v2.
+    """Make JSONL of a public data set: arrow, coco, conceptual-captions, easy-vqa, flickr30k, gqa, karpathy, lvis, mdetr (mixed
+    grounding, also of Flickr30k and RefCOCO), nlvr1, nlvr2, objects365, odvg, open-images, refcoco, sbu, snli-ve, vg-captions,
+    vg-qa, visual-genome, vqa-rad, vqa-v2.
 
     Args:
         format: What the source is.
@@ -117,18 +122,69 @@ def convert(format: Positional[str], source: Positional[Path], out: Path) -> Non
         out: Folder to write.
     """
     from vlfuse.data.convert import CONVERTERS
+    from vlfuse.data.convert import convert as run
 
     if format not in CONVERTERS:
         raise ConfigError(unknown(f"format '{format}'", format, CONVERTERS))
-    report = CONVERTERS[format](source, out)
+    report = run(format, source, out)
     console.print(f"{report.kept} of {report.read} rows kept")
     for reason, number in report.dropped.items():
         console.print(f"{number} dropped: {reason}")
+    for trouble, number in report.boxes.items():
+        console.print(f"{number} times: {trouble}")
     for file, number in report.written.items():
         console.print(f"wrote {number} samples to {file}")
 
 
-COMMANDS = {"check": check, "draw": draw, "stats": stats, "scenes": scenes, "convert": convert}
+def leaks(
+    training: Positional[str],
+    held_out: Positional[tuple[str, ...]],
+    content: bool = False,
+    visual_genome: Path | None = None,
+    out: Path | None = None,
+) -> int:
+    """Look for pictures of held-out data in training data, such as those of RefCOCO in COCO. The exit code is 1 where there are such.
+
+    Args:
+        training: What a model learns from: FILE.jsonl, SHARDS.tar, COCO FILE.json@IMAGES.
+        held_out: What it is tested on; any number.
+        content: Open all pictures and compare what they show, too; else by names and COCO numbers.
+        visual_genome: Its image_data.json, which tells the COCO numbers of its pictures.
+        out: JSONL to write, the training data without the pictures found.
+    """
+    from vlfuse.data.classes import usable
+    from vlfuse.data.convert.report import read_json
+    from vlfuse.data.leaks import find_leaks, visual_genome_numbers
+    from vlfuse.data.schema import write_jsonl
+
+    if not held_out:
+        raise ConfigError("name the held-out data after the training data, such as refcoco/val.jsonl")
+    numbers = visual_genome_numbers(read_json(visual_genome)) if visual_genome else None
+    learnt, found = open_dataset(training), set()
+    for spec in held_out:
+        leaked = list(find_leaks(learnt, open_dataset(spec), content, numbers))
+        found.update(leak.training.origin for leak in leaked)
+        for leak in leaked[:NAMED]:
+            console.print(f"{leak.training.origin} is {leak.held_out.origin} (by {leak.by})", markup=False)
+        if len(leaked) > NAMED:
+            console.print(f"and {len(leaked) - NAMED} more")
+        console.print(f"{len(leaked)} of {len(learnt)} samples of {training} have pictures of {spec}", markup=False)
+    if out:
+        clean = (_beside(out, sample) for _, sample in usable(learnt) if sample.origin not in found)
+        console.print(f"wrote {write_jsonl(str(out), clean)} samples to {out}")
+    return 1 if found else 0
+
+
+def _beside(file: Path, sample: Sample) -> Sample:
+    """With the paths of its pictures relative to `file`."""
+    paths = (source if "://" in str(source) else os.path.relpath(str(source), file.parent) for source in sample.images)
+    in_memory = any(
+        not isinstance(source, str) for source in sample.images
+    )  # which `write_jsonl` refuses with its reason
+    return sample if in_memory else replace(sample, images=tuple(paths))
+
+
+COMMANDS = {"check": check, "draw": draw, "stats": stats, "scenes": scenes, "convert": convert, "leaks": leaks}
 
 
 def main(arguments: Sequence[str]) -> int | None:

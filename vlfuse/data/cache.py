@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from vlfuse.data.images import load_image
+from vlfuse.data.images import load_oriented, upright_sample
 from vlfuse.data.problems import SampleError
 from vlfuse.data.readers import Dataset
 from vlfuse.types import ConfigError, Sample
@@ -15,7 +15,7 @@ from vlfuse.types import ConfigError, Sample
 class Cached:
     """A dataset read once, its pictures kept as [H, W, 3] uint8 arrays; forked workers share that memory.
 
-    Pictures are upright (EXIF orientation applied) and otherwise as stored. A sample that cannot be used raises its error again
+    Pictures are upright (EXIF orientation applied), boxes in their pixels. A sample that cannot be used raises its error again
     each time it is asked for. Raises ConfigError when the pictures take more than `limit` bytes.
     """
 
@@ -25,7 +25,9 @@ class Cached:
         for index in range(len(dataset)):
             try:
                 sample = dataset[index]
-                arrays = tuple(np.asarray(load_image(image, sample.origin)) for image in sample.images)
+                pictures = [load_oriented(image, sample.origin) for image in sample.images]
+                sample = upright_sample(sample, *pictures[0])
+                arrays = tuple(np.asarray(picture) for picture, _ in pictures)
             except SampleError as error:
                 self.samples.append(error)
                 continue

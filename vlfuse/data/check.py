@@ -10,7 +10,9 @@ from dataclasses import dataclass, field
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from vlfuse.data.images import load_oriented, upright_box
+from vlfuse.data.boxes import CUT, OUTSIDE, tidy
+from vlfuse.data.coco import CocoDataset
+from vlfuse.data.images import load_oriented, stored_size, upright_box
 from vlfuse.data.problems import SampleError
 from vlfuse.data.readers import Dataset
 from vlfuse.data.tokenizer import Tokenizer
@@ -20,7 +22,7 @@ from vlfuse.types import Box, ImageSource, Sample
 @dataclass
 class Report:
     """What `check` found. problems: one error (kind, origin, message) for each unusable sample; a run would do without these.
-    remarks: what works but may not be meant, with the origins: repeated ids, boxes that reach outside their picture."""
+    remarks: what works but may not be meant, with the origins: repeated ids, boxes that reach or lie outside their picture."""
 
     samples: int = 0
     pictures: int = 0
@@ -28,6 +30,9 @@ class Report:
     truncated: int = 0  # texts longer than the model reads; their ends are cut off
     problems: list[SampleError] = field(default_factory=list)
     remarks: dict[str, list[str]] = field(default_factory=dict)
+    left_out: Counter[str] = field(
+        default_factory=Counter
+    )  # annotations of COCO files that cannot be used, by what is wrong
 
     @property
     def usable(self) -> int:
@@ -40,13 +45,15 @@ class Report:
 def check(dataset: Dataset, tokenizer: Tokenizer | None = None, max_text: int = 40) -> Report:
     """Read every record and decode every picture. With a tokenizer, count the texts cut off after `max_text` tokens."""
     report, ids = Report(samples=len(dataset)), set()
+    if isinstance(dataset, CocoDataset):
+        report.left_out.update(dataset.dropped)
     for index in range(len(dataset)):
         try:
             sample = dataset[index]
             for number, source in enumerate(sample.images):
                 picture, orientation = load_oriented(source, sample.origin)
-                if number == 0 and _reaches_outside(sample, picture, orientation):
-                    report.remarks.setdefault("box reaches outside the picture", []).append(sample.origin)
+                for remark in _remarks(sample, picture, orientation) if number == 0 else ():
+                    report.remarks.setdefault(remark, []).append(sample.origin)
         except SampleError as error:
             report.problems.append(error)
             continue
@@ -77,14 +84,9 @@ def _boxes(sample: Sample) -> Iterator[tuple[Box, str]]:
         yield from ((box, words) for box in phrase.boxes)
 
 
-def _reaches_outside(sample: Sample, picture: Image.Image, orientation: int) -> bool:
-    width, height = _stored(picture, orientation)
-    return any(box[2] > width or box[3] > height for box, _ in _boxes(sample))
-
-
-def _stored(picture: Image.Image, orientation: int) -> tuple[int, int]:
-    """(width, height) before the EXIF orientation was applied."""
-    return picture.size if orientation < 5 else (picture.height, picture.width)
+def _remarks(sample: Sample, picture: Image.Image, orientation: int) -> set[str]:
+    size = stored_size(picture, orientation)
+    return {REMARKS[trouble] for box, _ in _boxes(sample) if (trouble := tidy(box, *size)[1]) in REMARKS}
 
 
 @dataclass
@@ -130,6 +132,8 @@ def stats(dataset: Dataset) -> Stats:
         result.regions.update(region.label for region in sample.regions)
     return result
 
+
+REMARKS = {CUT: "box reaches outside the picture", OUTSIDE: "box lies outside the picture"}
 
 PANEL, PICTURE, MARGIN, LINE = 320, 240, 8, 15  # pixels: width of a panel, height of its picture, gap, height of a line
 LINES = 12  # of text below a picture, at most
@@ -178,7 +182,7 @@ def _panel(dataset: Dataset, index: int) -> Image.Image:
 
 def _thumbnail(source: ImageSource, origin: str, sample: Sample | None, width: int) -> Image.Image:
     picture, orientation = load_oriented(source, origin)
-    stored = _stored(picture, orientation)
+    stored = stored_size(picture, orientation)
     scale = min(width / picture.width, PICTURE / picture.height)
     small = picture.resize((max(1, round(picture.width * scale)), max(1, round(picture.height * scale))))
     pen, font = ImageDraw.Draw(small), ImageFont.load_default(10)

@@ -14,12 +14,13 @@ import torch
 from torch import Tensor
 
 from vlfuse.data.answers import AnswerList
-from vlfuse.data.images import load_image
+from vlfuse.data.images import load_oriented, upright_sample
 from vlfuse.data.masking import IGNORED, mask_tokens
 from vlfuse.data.problems import SampleError
+from vlfuse.data.spans import positive_map
 from vlfuse.data.tokenizer import Tokenizer
 from vlfuse.data.transforms import Transform
-from vlfuse.types import Batch, ConfigError, Images, Question, Region, Sample, Statement, Texts
+from vlfuse.types import Batch, ConfigError, Images, Objects, Question, Region, Sample, Span, Statement, Texts
 
 ALL = -1
 
@@ -31,6 +32,9 @@ class Prepared:
     sample: Sample
     pixels: list[Tensor]
     captions: tuple[str, ...]
+    named: tuple[
+        tuple[tuple[Span, Tensor], ...], ...
+    ]  # of each caption, what its phrases name: their characters and a box
     questions: tuple[Question, ...]
     statements: tuple[Statement, ...]
     regions: tuple[tuple[Region, Tensor], ...]
@@ -46,6 +50,7 @@ class Collate:
     answers: the closed list that makes the targets of questions, [N, A] soft scores; None leaves them without target.
     labels: the classes of statements in the order of the head's outputs, such as ("false", "true"); the target is [N] int64, -100
     where unknown, None where all are unknown.
+    phrases: with captions, the objects that their phrases name (`Texts.objects`), those in view.
     mask_probability: share of the captions' tokens that masked language modelling asks for; 0 for none.
     pad_to_max: pad texts to `max_text` instead of the longest of the batch: fixed shapes for compiled models.
     All chance comes from the samples' own generators, so a sample is the same in whatever batch it stands.
@@ -60,6 +65,7 @@ class Collate:
     regions: int = 0
     answers: AnswerList | None = None
     labels: tuple[str, ...] = ()
+    phrases: bool = False
     mask_probability: float = 0.15
     pad_to_max: bool = False
 
@@ -68,13 +74,20 @@ class Collate:
 
     def prepare(self, sample: Sample, rng: np.random.Generator) -> Prepared:
         """The part that is each sample's own. Raises SampleError where the sample cannot be used."""
-        asked = self.regions != 0 and len(sample.images) == 1
-        boxes = torch.tensor([r.box for r in sample.regions]).view(-1, 4) if asked else torch.zeros(0, 4)
-        shown = [self.transform(load_image(source, sample.origin), boxes, rng) for source in sample.images]
+        pictures = [load_oriented(source, sample.origin) for source in sample.images]
+        sample = upright_sample(sample, *pictures[0])
+        single = len(sample.images) == 1
+        asked = sample.regions if self.regions and single else ()
+        phrases = [(p, box) for p in sample.phrases for box in p.boxes] if self.phrases and single else []
+        boxes = torch.tensor([r.box for r in asked] + [box for _, box in phrases]).view(-1, 4)
+        shown = [self.transform(picture, boxes, rng) for picture, _ in pictures]
         pixels, (_, boxes, in_view) = [pixels for pixels, _, _ in shown], shown[0]
-        regions = [
-            (r, box) for r, box, seen in zip(sample.regions, boxes, in_view, strict=False) if seen and not r.iscrowd
-        ]
+        regions = [(r, box) for r, box, seen in zip(asked, boxes, in_view, strict=False) if seen and not r.iscrowd]
+        named: list[list[tuple[Span, Tensor]]] = [[] for _ in sample.captions]
+        for (phrase, _), box, seen in zip(phrases, boxes[len(asked) :], in_view[len(asked) :], strict=True):
+            if seen:
+                named[phrase.caption].append((phrase.span, box))
+        chosen = choose(tuple(range(len(sample.captions))), self.captions, rng)
         questions, statements = sample.questions, sample.statements
         if self.questions > 0 and self.answers is not None:
             questions = tuple(q for q in questions if self.answers.covers(q.answers))
@@ -83,12 +96,13 @@ class Collate:
         if self.statements and self.labels:
             self._check_labels(statements, sample.origin)
         return Prepared(
-            sample=_without_pixels(sample),
+            sample=without_pixels(sample),
             pixels=pixels,
-            captions=_choose(sample.captions, self.captions, rng),
-            questions=_choose(questions, self.questions, rng),
-            statements=_choose(statements, self.statements, rng),
-            regions=_choose(tuple(regions), self.regions, rng),
+            captions=tuple(sample.captions[i] for i in chosen),
+            named=tuple(tuple(named[i]) for i in chosen),
+            questions=choose(questions, self.questions, rng),
+            statements=choose(statements, self.statements, rng),
+            regions=choose(tuple(regions), self.regions, rng),
             rng=rng,
         )
 
@@ -122,6 +136,8 @@ class Collate:
             return None
         rows = self.tokenizer.ids(captions, self.max_text)
         texts = self._texts(rows, captions, _owner([p.captions for p in prepared], per_sample))
+        if self.phrases:
+            texts = replace(texts, objects=self._objects(captions, [named for p in prepared for named in p.named]))
         if not self.mask_probability:
             return texts
         generators = [p.rng for p in prepared for _ in p.captions]
@@ -132,6 +148,17 @@ class Collate:
             masked_ids=self.tokenizer.pad([ids for ids, _ in masked], self.tokenizer.pad_id, length),
             mask_labels=self.tokenizer.pad([labels for _, labels in masked], IGNORED, length),
         )
+
+    def _objects(self, captions: Sequence[str], named: Sequence[Sequence[tuple[Span, Tensor]]]) -> Objects:
+        encoded = self.tokenizer.encode_fully(captions, self.max_text, self.pad_to_max)
+        width = encoded.offsets.shape[1]
+        maps = [
+            positive_map(caption, offsets, [[span] for span, _ in own], width)
+            for caption, offsets, own in zip(captions, encoded.offsets, named, strict=True)
+        ]
+        boxes = [box for own in named for _, box in own]
+        text = torch.repeat_interleave(torch.arange(len(named)), torch.tensor([len(own) for own in named]))
+        return Objects(torch.stack(boxes) if boxes else torch.zeros(0, 4), torch.cat(maps), text)
 
     def _mask(self, row: list[int], rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
         ids, tokenizer = np.array(row), self.tokenizer
@@ -175,17 +202,17 @@ class Collate:
         return Texts(tokens, owner, records=tuple(records))
 
 
-def _without_pixels(sample: Sample) -> Sample:
+def without_pixels(sample: Sample) -> Sample:
     if all(isinstance(source, str) for source in sample.images):
         return sample
     return replace(sample, images=tuple(source if isinstance(source, str) else "" for source in sample.images))
 
 
-def join_pictures(pictures: Sequence[Tensor]) -> Images:
-    """Pictures [3, H, W] of any sizes, padded with zeros at the bottom and right to the largest."""
+def join_pictures(pictures: Sequence[Tensor], multiple: int = 1) -> Images:
+    """Pictures [3, H, W] of any sizes, padded with zeros at the bottom and right to the largest, and on to a multiple of `multiple`."""
     sizes = torch.tensor([picture.shape[-2:] for picture in pictures])
-    height, width = sizes.amax(0).tolist()
-    if bool((sizes == sizes[0]).all()):
+    height, width = (-(-side // multiple) * multiple for side in sizes.amax(0).tolist())
+    if bool((sizes == torch.tensor([height, width])).all()):
         return Images(torch.stack(list(pictures)), sizes)
     pixels = torch.zeros(len(pictures), 3, height, width)
     for row, picture in zip(pixels, pictures, strict=True):
@@ -193,7 +220,7 @@ def join_pictures(pictures: Sequence[Tensor]) -> Images:
     return Images(pixels, sizes)
 
 
-def _choose(texts: tuple[Any, ...], number: int, rng: np.random.Generator) -> tuple[Any, ...]:
+def choose(texts: tuple[Any, ...], number: int, rng: np.random.Generator) -> tuple[Any, ...]:
     if number == ALL:
         return texts
     if number == 0 or not texts:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 
 import fsspec
 import numpy as np
 from PIL import Image, ImageOps
 
 from vlfuse.data.problems import SampleError
-from vlfuse.types import Box, ImageSource
+from vlfuse.types import Box, ImageSource, Sample
 
 MAX_PIXELS = 80_000_000  # a larger header is taken for a mistake or an attack; decoded, this is 240 MB
 EXIF_ORIENTATION = 0x0112
@@ -54,6 +55,28 @@ def upright_box(box: Box, orientation: int, size: tuple[int, int]) -> Box:
     if orientation in (3, 4, 7, 8):
         y0, y1 = height - y1, height - y0
     return (x0, y0, x1, y1)
+
+
+def stored_size(picture: Image.Image, orientation: int) -> tuple[int, int]:
+    """(width, height) of an upright picture before its EXIF orientation was applied."""
+    return picture.size if orientation < 5 else (picture.height, picture.width)
+
+
+def upright_sample(sample: Sample, picture: Image.Image, orientation: int) -> Sample:
+    """The sample with its boxes in pixels of its upright picture; see `load_oriented`."""
+    if orientation == 1:
+        return sample
+    size = stored_size(picture, orientation)
+
+    def turn(box: Box) -> Box:
+        return upright_box(box, orientation, size)
+
+    return replace(
+        sample,
+        regions=tuple(replace(r, box=turn(r.box)) for r in sample.regions),
+        phrases=tuple(replace(p, boxes=tuple(turn(box) for box in p.boxes)) for p in sample.phrases),
+        expressions=tuple(replace(e, box=turn(e.box)) for e in sample.expressions),
+    )
 
 
 def _open(source: str | bytes, name: str, origin: str) -> Image.Image:

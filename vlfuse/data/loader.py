@@ -7,18 +7,24 @@ import weakref
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
 from torch.utils.data import DataLoader
 
-from vlfuse.data.collate import Collate, Prepared
 from vlfuse.data.problems import Problems, SampleError
 from vlfuse.data.readers import Dataset
-from vlfuse.types import Batch, ConfigError, VlfuseError
+from vlfuse.types import Batch, ConfigError, Sample, VlfuseError
 
 MOST_REPLACED = 100  # unusable samples in a row before a run gives up on its data
+
+
+class Collator(Protocol):
+    """How samples become a batch. `prepare` raises SampleError where a sample cannot be used; `join` gets at least one."""
+
+    def prepare(self, sample: Sample, rng: np.random.Generator, /) -> Any: ...
+    def join(self, prepared: Sequence[Any], /) -> Batch: ...
 
 
 @dataclass(frozen=True)
@@ -44,7 +50,7 @@ class Maker:
     """Reads and collates the samples of one batch: the part of a loader that lives in the workers."""
 
     dataset: Dataset
-    collate: Collate
+    collate: Collator
     seed: int
     replace: bool  # an unusable sample by the next one; else it is left out
     strict: bool  # raise instead
@@ -55,7 +61,7 @@ class Maker:
         kept = [p for p in prepared if p is not None]
         return Made(self.collate.join(kept) if kept else None, tuple(problems))
 
-    def _prepare(self, epoch: int, index: int, problems: list[SampleError]) -> Prepared | None:
+    def _prepare(self, epoch: int, index: int, problems: list[SampleError]) -> Any:
         for attempt in range(MOST_REPLACED):
             at = (index + attempt) % len(self.dataset)
             rng = np.random.default_rng([self.seed, epoch, at])
@@ -134,7 +140,7 @@ class Loader:
     def __init__(
         self,
         dataset: Dataset,
-        collate: Collate,
+        collate: Collator,
         batch_size: int,
         *,
         seed: int = 0,

@@ -12,13 +12,15 @@ from typing import Any, NoReturn
 import fsspec
 
 from vlfuse.data.problems import SampleError
-from vlfuse.types import Box, DataError, Expression, Phrase, Question, Region, Sample, Statement
+from vlfuse.data.spans import LONE_SURROGATE, splits_character
+from vlfuse.types import Box, DataError, Expression, Phrase, Question, Region, Sample, Span, Statement
 
 STATEMENT_LABELS = ("true", "false", "entailment", "neutral", "contradiction")
 MAX_TEXT = 100_000  # characters; a longer text is a mistake in the file, not a caption
 MAX_ITEMS = 10_000  # entries of any list of a record
 
-KEYS = ("id", "image", "images", "captions", "regions", "phrases", "expressions", "questions", "statements", "split")
+LISTS = ("captions", "regions", "phrases", "expressions", "questions", "statements", "absent", "partial")
+KEYS = ("id", "image", "images", *LISTS, "split")
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +67,10 @@ class _At:
             self.fail("it must not be blank; leave the entry out")
         if len(self.value) > MAX_TEXT:
             self.fail(f"it has {len(self.value)} characters, at most {MAX_TEXT} are allowed; shorten or split it")
+        if not self.value.isascii() and (half := LONE_SURROGATE.search(self.value)):
+            self.fail(
+                f"character {half.start()} is half of a surrogate pair, which no text has; save the file as UTF-8"
+            )
         return self.value
 
     def texts(self) -> tuple[str, ...]:
@@ -96,6 +102,17 @@ class _At:
             self.fail(f"x1 must exceed x0 and y1 must exceed y0; {form}; {mend}")
         return (x0, y0, x1, y1)
 
+    def span(self, text: str, what: str) -> Span:
+        """Characters [start, end) of `text`."""
+        numbers = [item.whole(0, len(text)) for item in self.items()]
+        if len(numbers) != 2 or numbers[0] >= numbers[1]:
+            self.fail(f"spans are [start, end) with start < end; {what} has {len(text)} characters")
+        for number in numbers:
+            if splits_character(text, number):
+                near = text[max(number - 3, 0) : number + 3]
+                self.fail(f"{number} lies inside a character of {what}, near {near!r}; count whole characters")
+        return (numbers[0], numbers[1])
+
 
 def parse_sample(record: Any, origin: str, root: str = "") -> Sample:
     """Check one record and build its sample.
@@ -119,6 +136,8 @@ def parse_sample(record: Any, origin: str, root: str = "") -> Sample:
         expressions=tuple(_expression(item) for item in _items(top, "expressions")),
         questions=tuple(_question(item) for item in _items(top, "questions")),
         statements=tuple(_statement(item) for item in _items(top, "statements")),
+        absent=top["absent"].texts() if "absent" in top else (),
+        partial=top["partial"].texts() if "partial" in top else (),
         split=top["split"].name() if "split" in top else "",
         origin=origin,
     )
@@ -145,23 +164,22 @@ def _region(at: _At) -> Region:
 
 
 def _phrase(at: _At, captions: tuple[str, ...]) -> Phrase:
-    got = at.fields(("caption", "span", "boxes"), ("caption", "span", "boxes"))
+    got = at.fields(("caption", "span", "boxes", "kinds"), ("caption", "span", "boxes"))
     if not captions:
         at.fail("the record has no captions it could belong to")
     caption = got["caption"].whole(0, len(captions) - 1)
-    length, span = len(captions[caption]), got["span"]
-    numbers = [item.whole(0, length) for item in span.items()]
-    if len(numbers) != 2 or numbers[0] >= numbers[1]:
-        span.fail(f"spans are [start, end) with start < end; caption {caption} has {length} characters")
+    span = got["span"].span(captions[caption], f"caption {caption}")
     boxes = tuple(item.box() for item in got["boxes"].items())
     if not boxes:
         got["boxes"].fail("a phrase names at least one box; leave the phrase out")
-    return Phrase(caption=caption, span=(numbers[0], numbers[1]), boxes=boxes)
+    return Phrase(caption, span, boxes, got["kinds"].texts() if "kinds" in got else ())
 
 
 def _expression(at: _At) -> Expression:
-    got = at.fields(("text", "box"), ("text", "box"))
-    return Expression(text=got["text"].text(), box=got["box"].box())
+    got = at.fields(("text", "box", "spans"), ("text", "box"))
+    text = got["text"].text()
+    spans = tuple(item.span(text, "the expression") for item in got["spans"].items()) if "spans" in got else ()
+    return Expression(text, got["box"].box(), spans)
 
 
 def _question(at: _At) -> Question:
@@ -205,10 +223,14 @@ def to_record(sample: Sample, root: str = "") -> dict[str, Any]:
     if sample.phrases:
         record["phrases"] = [
             {"caption": p.caption, "span": list(p.span), "boxes": [list(box) for box in p.boxes]}
+            | ({"kinds": list(p.kinds)} if p.kinds else {})
             for p in sample.phrases
         ]
     if sample.expressions:
-        record["expressions"] = [{"text": e.text, "box": list(e.box)} for e in sample.expressions]
+        record["expressions"] = [
+            {"text": e.text, "box": list(e.box)} | ({"spans": [list(span) for span in e.spans]} if e.spans else {})
+            for e in sample.expressions
+        ]
     if sample.questions:
         record["questions"] = [
             ({"id": q.id} if q.id else {})
@@ -218,6 +240,7 @@ def to_record(sample: Sample, root: str = "") -> dict[str, Any]:
         ]
     if sample.statements:
         record["statements"] = [{"text": s.text} | ({"label": s.label} if s.label else {}) for s in sample.statements]
+    record |= {key: list(labels) for key in ("absent", "partial") if (labels := getattr(sample, key))}
     return record | ({"split": sample.split} if sample.split else {})
 
 

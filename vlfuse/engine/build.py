@@ -26,6 +26,7 @@ from vlfuse.data.tokenizer import Tokenizer
 from vlfuse.data.transforms import EvalTransform, TrainTransform, Transform, Transformed
 from vlfuse.engine.distributed import World
 from vlfuse.engine.evaluate import EVALUATIONS
+from vlfuse.engine.optimiser import freeze
 from vlfuse.engine.run import Evaluation, Run, Source
 from vlfuse.engine.train import Evaluator
 from vlfuse.metrics.caption import CiderD
@@ -66,6 +67,7 @@ def build(run: Run, world: World | None = None) -> Built:
     if "caption" in model.heads:
         teach_captioning(run, model, tokenizer, preprocessing, datasets)
     check_texts(run, model)
+    freeze(model, run.optim)
     loaders = tuple(
         source_loader(run, s, datasets[s.data], model, tokenizer, preprocessing, world) for s in run.sources
     )
@@ -113,7 +115,10 @@ def build_on(run: Run, names: list[str], datasets: dict[str, Dataset]) -> tuple[
     for name in names:
         if name in old.heads and name not in run.heads and name not in ("vqa", "caption"):
             settings[name] = loaded.config.heads[name]
-    config, tensors = at_image_size(old.system, given.size, preprocessing.size)
+    # What looks for regions slides its windows over pictures of any size, as published; only whole pictures in one size have
+    # windows that grow with them.
+    after = given.size if "grounding" in names else preprocessing.size
+    config, tensors = at_image_size(old.system, given.size, after)
     model = build_model(replace(loaded.config, config=config, heads=settings))
     require_fit(model.system.state_dict(), tensors, str(folder))
     model.system.load_state_dict(tensors)
@@ -249,6 +254,7 @@ def source_loader(
         regions=source.regions,
         answers=answers,
         labels=next(iter(labels), ()),
+        phrases="pointing" in source.heads,
         mask_probability=source.mask_probability if "mlm" in source.heads else 0.0,
         pad_to_max=run.compile,
     )

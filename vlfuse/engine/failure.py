@@ -9,7 +9,7 @@ from typing import Any
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from vlfuse.types import Batch, Images, Texts, Tokens
+from vlfuse.types import Batch, Images, Objects, Texts, Tokens
 
 
 def keep_batches(folder: Path, batches: Sequence[Batch], rank: int, report: dict[str, Any]) -> Path:
@@ -46,7 +46,10 @@ def read_batch(path: Path) -> Batch:
             return None
         tokens = Tokens(tensors[f"{kind}.tokens.ids"], tensors[f"{kind}.tokens.mask"])
         target, masked, labels = (tensors.get(f"{kind}.{name}") for name in ("target", "masked_ids", "mask_labels"))
-        return Texts(tokens, tensors[f"{kind}.owner"], target, masked, labels)
+        named = [tensors.get(f"{kind}.objects.{field.name}") for field in fields(Objects)]
+        objects = Objects(*named) if all(tensor is not None for tensor in named) else None  # type: ignore[arg-type]
+        return Texts(tokens, tensors[f"{kind}.owner"], target, masked, labels, objects=objects)
 
-    images = Images(tensors["images.pixels"], tensors["images.sizes"])
-    return Batch(images, texts("captions"), texts("questions"), texts("statements"), texts("regions"))
+    images = Images(tensors["images.pixels"], tensors["images.sizes"], tensors.get("images.stored"))
+    kinds = ("captions", "questions", "statements", "regions", "grounding")
+    return Batch(images, **{kind: texts(kind) for kind in kinds})  # type: ignore[arg-type]

@@ -10,7 +10,7 @@ from torch.optim import AdamW, Optimizer
 from vlfuse.checkpoints.fiber_coarse import rules
 from vlfuse.checkpoints.mapping import invert
 from vlfuse.engine.run import Optim
-from vlfuse.engine.schedule import lr_factor, warmup_steps
+from vlfuse.engine.schedule import decay_factor, lr_factor, warmup_steps
 from vlfuse.systems.base import Model, Role
 from vlfuse.systems.fiber import Fiber
 from vlfuse.types import ConfigError
@@ -42,12 +42,37 @@ def published_roles(model: Model) -> dict[str, tuple[Role, bool]]:
     return roles
 
 
-def parameter_groups(model: Model, optim: Optim) -> list[dict[str, Any]]:
-    """Every parameter in exactly one group: {"params", "names", "lr", "weight_decay", "role", "base_lr"}.
+def fine_role(name: str) -> tuple[Role, bool]:
+    """Role and decay as in FIBER's fine stage, by our name: tables and vectors that only their name makes a bias count as such."""
+    if name.startswith("system.image."):
+        role: Role = "image"
+    elif name.startswith("system.text."):
+        role = "base"
+    else:
+        role = "head" if name.startswith("heads.") else "cross"
+    return role, "bias" not in name
 
-    `lr` is changed by the schedule, `base_lr` stays.
+
+def freeze(model: Model, optim: Optim) -> None:
+    """Let the parameters that `optim.frozen` names stay as they are."""
+    for start in optim.frozen:
+        found = [parameter for name, parameter in model.named_parameters() if name.startswith(start)]
+        if not found:
+            raise ConfigError(
+                f"optim.frozen names '{start}', with which no parameter begins; one is {next(iter(model.state_dict()))}"
+            )
+        for parameter in found:
+            parameter.requires_grad_(False)
+
+
+def parameter_groups(model: Model, optim: Optim) -> list[dict[str, Any]]:
+    """Every parameter in exactly one group: {"params", "names", "lr", "weight_decay", "role", "base_lr", "base_decay"}.
+
+    `lr` and `weight_decay` are changed by the schedule, the others stay.
     """
     roles = published_roles(model) if optim.published else model.parameter_roles()
+    if optim.doubled_biases:
+        roles = {name: fine_role(name) for name in roles}
     parameters = dict(model.named_parameters())
     if roles.keys() != parameters.keys():
         raise ConfigError(
@@ -64,7 +89,8 @@ def parameter_groups(model: Model, optim: Optim) -> list[dict[str, Any]]:
         for decay in (True, False):
             names = [name for name, of in roles.items() if of == (role, decay) and parameters[name].requires_grad]
             if names:
-                lr = optim.lr * factor
+                lr = optim.lr * factor * (2 if optim.doubled_biases and not decay else 1)
+                weight_decay = optim.weight_decay if decay else 0.0
                 groups.append(
                     {
                         "params": [parameters[name] for name in names],
@@ -72,7 +98,8 @@ def parameter_groups(model: Model, optim: Optim) -> list[dict[str, Any]]:
                         "role": role,
                         "lr": lr,
                         "base_lr": lr,
-                        "weight_decay": optim.weight_decay if decay else 0.0,
+                        "weight_decay": weight_decay,
+                        "base_decay": weight_decay,
                     }
                 )
     return groups
@@ -87,12 +114,14 @@ def build_optimiser(model: Model, optim: Optim) -> Optimizer:
 
 
 def set_lr(optimiser: Optimizer, optim: Optim, step: int, steps: int) -> float:
-    """Set the rates for update number `step` (from 0) and return the base rate."""
+    """Set the rates (and decays, where they drop) for update number `step` (from 0) and return the base rate."""
     factor = lr_factor(
         step, steps, warmup_steps(optim.warmup, steps), optim.schedule, optim.power, optim.end_lr / optim.lr
     )
     for group in optimiser.param_groups:
         group["lr"] = group["base_lr"] * factor
+        if optim.decay_drops:
+            group["weight_decay"] = group["base_decay"] * decay_factor(step, steps)
     return optim.lr * factor
 
 

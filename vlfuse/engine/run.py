@@ -46,6 +46,9 @@ class Optim:
     schedule ends. power: of schedule "poly". clip_norm: None for no clipping, as published.
     published: the arithmetic of the AdamW that FIBER was trained with (decay after the update, epsilon before the bias
     correction) and its choice of what decays, gates and some norms included.
+    doubled_biases: groups of FIBER's fine stage: biases of every kind learn twice as fast and do not decay, all else does; the
+    backbones with what joins them learn at their own pace (lr for the text, image_multiplier), the heads at theirs.
+    decay_drops: let the weight decay drop as in that stage. frozen: beginnings of names of parameters that stay as they are.
     """
 
     lr: float = 1e-4
@@ -55,12 +58,15 @@ class Optim:
     head_multiplier: float = 5.0
     cross_multiplier: float = 5.0
     image_multiplier: float = 1.0
-    schedule: Literal["linear", "poly", "cosine", "constant"] = "linear"
+    schedule: Literal["linear", "poly", "cosine", "constant", "steps"] = "linear"
     power: float = 1.0
     warmup: float = 0.1
     end_lr: float = 0.0
     clip_norm: float | None = None
     published: bool = False
+    doubled_biases: bool = False
+    decay_drops: bool = False
+    frozen: tuple[str, ...] = ()
 
     def __post_init__(self):
         _positive(self, "lr", "eps", "head_multiplier", "cross_multiplier", "image_multiplier", "power")
@@ -72,7 +78,9 @@ class Optim:
         )
         _check(all(0 <= beta < 1 for beta in self.betas), "optim.betas", self.betas, "two numbers in [0, 1)")
         _used(self.power == 1.0 or self.schedule == "poly", "optim.power", f"schedule '{self.schedule}' has no power")
-        _used(self.end_lr == 0 or self.schedule != "constant", "optim.end_lr", "schedule 'constant' does not end lower")
+        ends = self.schedule not in ("constant", "steps")
+        _used(self.end_lr == 0 or ends, "optim.end_lr", f"schedule '{self.schedule}' does not end there")
+        _used(not (self.published and self.doubled_biases), "optim.doubled_biases", "published has groups of its own")
 
 
 @dataclass(frozen=True)
@@ -80,7 +88,8 @@ class Source:
     """Data, and what is learnt from it. A step takes one batch from every source whose turn it is and sums their losses.
 
     data: as `vlfuse.data.readers.open_dataset` understands it. heads: name -> weight of its loss.
-    batch_size: samples per update, over all processes and accumulated passes. every: takes part in every n-th step.
+    batch_size: samples per update, over all processes and accumulated passes. every: takes part in every n-th step, from step
+    `first` until before step `last` (0: the end).
     captions, questions, statements, regions: how many of a kind each sample gives, at random; exactly the kinds that the
     heads read. mask_probability: of the captions' tokens, for masked language modelling.
     augment: "none" stretches the whole picture, "crop" takes a random part, "randaugment" distorts it further;
@@ -95,6 +104,8 @@ class Source:
     statements: int = 0
     regions: int = 0
     every: int = 1
+    first: int = 0
+    last: int = 0
     mask_probability: float = 0.15
     augment: Literal["none", "crop", "randaugment"] = "none"
     flip: bool = False
@@ -108,7 +119,12 @@ class Source:
             self.heads,
             "weights above 0; leave a head out instead",
         )
+        _check(self.first >= 0, "source.first", self.first, "a step, 0 for the first")
+        _check(self.last == 0 or self.last > self.first, "source.last", self.last, f"0 (the end) or above {self.first}")
         _used(not self.flip or self.augment != "none", "source.flip", "augment 'none' does not mirror; use 'crop'")
+
+    def has_turn(self, step: int) -> bool:
+        return self.first <= step < (self.last or step + 1) and (step - self.first) % self.every == 0
 
 
 @dataclass(frozen=True)
@@ -136,7 +152,8 @@ class Run:
     `answers`, vqa takes them from its training data, those of at least `min_count` (1) questions.
     keep_aspect: pictures keep their shape and get as many pixels as a square of image_size has, for sources without augmentation.
     mean, std: of the pictures' channels, for normalisation; empty for ImageNet's. A model of `init` keeps its own.
-    accumulate: passes per update. workers: processes that prepare data. save_every, keep: checkpoints, and how many of the
+    average: evaluate and release a running average of the weights that keeps this share of itself at every update, as 0.999;
+    0 for none. accumulate: passes per update. workers: processes that prepare data. save_every, keep: checkpoints, and how many of the
     last to keep. best: the score ("evaluation/metric") whose best checkpoint is kept and released.
     release: precision of the matrices in the released model; float16 halves its size.
     strict: stop at the first unusable sample. blind: hide the pictures, in training and evaluation: what the text alone
@@ -159,6 +176,7 @@ class Run:
     mean: tuple[float, ...] = ()
     std: tuple[float, ...] = ()
     max_text: int = 0
+    average: float = 0.0
     accumulate: int = 1
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
     device: str = "auto"
@@ -177,13 +195,15 @@ class Run:
 
     def __post_init__(self):
         _positive(self, "steps", "accumulate", "save_every", "keep", "log_every")
+        _check(0 <= self.average < 1, "run.average", self.average, "a share in [0, 1), as 0.999; 0 for none")
         _check(bool(self.sources), "run.sources", self.sources, "at least one source of data")
-        _check(
-            any(s.every == 1 for s in self.sources),
-            "run.sources",
-            [s.every for s in self.sources],
-            "one with every = 1",
-        )
+        for step in sorted({0, *(s.first for s in self.sources), *(s.last for s in self.sources)}):
+            _check(
+                step >= self.steps or any(s.every == 1 and s.has_turn(step) for s in self.sources),
+                "run.sources",
+                [(s.first, s.last, s.every) for s in self.sources],
+                f"one with every = 1 at each step; step {step} has none",
+            )
         _check(bool(self.system) != bool(self.init), "run.system", self.system, "set, or `init`, not both")
         for source in self.sources:
             _check(

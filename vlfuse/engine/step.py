@@ -60,11 +60,11 @@ class Pass:
 
 
 def passes(sources: Sequence[Source], step: int, accumulate: int) -> list[Pass]:
-    """The passes of a step in order; a source takes part in every `every`-th step, `accumulate` times."""
+    """The passes of a step in order; a source takes part `accumulate` times when it is its turn."""
     return [
-        Pass(i, step // source.every * accumulate + part)
+        Pass(i, (step - source.first) // source.every * accumulate + part)
         for i, source in enumerate(sources)
-        if step % source.every == 0
+        if source.has_turn(step)
         for part in range(accumulate)
     ]
 

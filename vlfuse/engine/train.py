@@ -18,13 +18,14 @@ import torch
 from torch.optim import Optimizer
 
 from vlfuse.engine import checkpoint
+from vlfuse.engine.average import adopt, averaged, follow
 from vlfuse.engine.checkpoint import Progress
 from vlfuse.engine.distributed import World, any_process, barrier, start, wrap
 from vlfuse.engine.log import LOG, Log
 from vlfuse.engine.optimiser import build_optimiser, set_lr
 from vlfuse.engine.run import RUN, Run, require_same, save_run
 from vlfuse.engine.step import Loader, Stream, Update
-from vlfuse.systems.base import Model
+from vlfuse.systems.base import Model, recompute
 from vlfuse.types import ConfigError, VlfuseError
 
 CHECKPOINTS, METRICS = "checkpoints", "metrics.json"
@@ -59,7 +60,7 @@ def train(
 
     loaders: one for each of `run.sources`, in batches of `batch_size / accumulate` samples over all processes.
     resume: go on from the newest whole checkpoint in `run.out`, from the start where there is none. On return the model
-    holds the last weights, or those of the best score where `run.best` names one, and `metrics.json` their scores.
+    holds the last weights (their average, with `run.average`), or those of the best score where `run.best` names one, and `metrics.json` their scores.
     Raises Stopped on a signal (after a checkpoint), NonFinite when the loss is no number (its batches are kept in
     `nonfinite/`), ConfigError when the folder holds another run.
     """
@@ -79,7 +80,9 @@ def train(
             values, images = update(progress.step)
             step = progress.step + 1
             log.train(step, {**values, "lr": lr}, images, show=step % run.log_every == 0 or step == run.steps)
-            scores = evaluate(model, [e for e in evaluators if e.due(step, run.steps)])
+            if run.average:
+                follow(optimiser, run.average, progress.step)
+            scores = evaluate(model, [e for e in evaluators if e.due(step, run.steps)], optimiser)
             log.scores(step, scores)
             last, progress = progress, judge(progress, step, best_of(run, scores))
             stop = any_process(interrupted(), world) and step < run.steps
@@ -93,7 +96,7 @@ def train(
                 log.close()
                 raise Stopped(f"stopped at step {step} of {run.steps}; go on with --resume")
     log.close()
-    finish(run, model, evaluators, progress, scores, world)
+    finish(run, model, optimiser, evaluators, progress, scores, world)
     return out
 
 
@@ -110,11 +113,19 @@ def claim(run: Run, world: World, resume: bool) -> None:
 
 def prepare(model: Model, run: Run) -> None:
     model.train()
-    model.system.set_recompute(run.activation_checkpointing)
+    recompute(model, run.activation_checkpointing)
     if (
         run.compile
     ):  # the steps, not the model: heads call them with other numbers of rows, and parameters keep their names
-        for step in ("encode_image", "encode_text", "fuse", "project_image", "project_text"):
+        for step in (
+            "encode_image",
+            "encode_text",
+            "fuse",
+            "project_image",
+            "project_text",
+            "encode_maps",
+            "fuse_maps",
+        ):
             setattr(model.system, step, torch.compile(getattr(model.system, step)))
 
 
@@ -128,13 +139,14 @@ def restore(checkpoints: Path, model: Model, optimiser: Optimizer, scaler: torch
 
 
 @torch.no_grad()
-def evaluate(model: Model, evaluators: Sequence[Evaluator]) -> dict[str, float]:
-    """{"<evaluator>/<metric>": value}; the model is left in the mode it was in."""
+def evaluate(model: Model, evaluators: Sequence[Evaluator], optimiser: Optimizer) -> dict[str, float]:
+    """{"<evaluator>/<metric>": value}, of the averaged weights where there are such; the model is left as it was."""
     if not evaluators:
         return {}
     training = model.training
     model.eval()
-    scores = {f"{e.name}/{metric}": float(value) for e in evaluators for metric, value in e.scores(model).items()}
+    with averaged(optimiser):
+        scores = {f"{e.name}/{metric}": float(value) for e in evaluators for metric, value in e.scores(model).items()}
     model.train(training)
     return scores
 
@@ -158,6 +170,7 @@ def judge(progress: Progress, step: int, score: float | None) -> Progress:
 def finish(
     run: Run,
     model: Model,
+    optimiser: Optimizer,
     evaluators: Sequence[Evaluator],
     progress: Progress,
     scores: dict[str, float] | None,
@@ -166,9 +179,10 @@ def finish(
     """Give the model the weights to release, and write their scores."""
     released = progress.best_step or progress.step
     if released != progress.step:
-        checkpoint.load(checkpoint.path_of(Path(run.out) / CHECKPOINTS, released), model)
+        checkpoint.load(checkpoint.path_of(Path(run.out) / CHECKPOINTS, released), model, optimiser)
     if released != progress.step or scores is None:
-        scores = evaluate(model, evaluators)
+        scores = evaluate(model, evaluators, optimiser)
+    adopt(optimiser)
     model.eval()
     if world.main:
         part = Path(run.out) / f".{METRICS}.part"

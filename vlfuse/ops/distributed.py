@@ -69,3 +69,12 @@ def global_mean(total: Tensor, count: Tensor | int) -> Tensor:
     if world_size() > 1:
         dist.all_reduce(everywhere)
     return total * world_size() / everywhere.clamp(min=1)  # no int(count): a GPU would have to wait for it
+
+
+def mean_count(count: Tensor) -> Tensor:
+    """The mean over processes of a number each counts, as float: what divides a loss that is then averaged over processes."""
+    everywhere = count.detach().float()
+    if world_size() > 1:
+        everywhere = everywhere.clone()
+        dist.all_reduce(everywhere)
+    return everywhere / world_size()

@@ -44,10 +44,10 @@ def nano() -> Size:
         drop_path=0.0,
         position_grid=16,
     )
-    config = FiberConfig(swin, text, fuse_last=4, width=128, gate=0.3, init="scratch")
+    config = FiberConfig(swin, text, fuse_last=4, width=128, gate=1.0, context_norm=True, init="scratch")
     # Scenes are bright: with ImageNet's statistics nearly all that a token says would be "bright".
     bright = {"mean": (0.82, 0.82, 0.82), "std": (0.2, 0.2, 0.2)}
-    return Size(config, "scenes", image_size=64, max_text=64, pretrain_lr=5e-4, finetune_lr=4e-4, **bright)
+    return Size(config, "scenes", image_size=64, max_text=64, pretrain_lr=1e-3, finetune_lr=5e-4, **bright)
 
 
 def tiny() -> Size:

@@ -12,7 +12,20 @@ import torch
 from torch import Tensor, nn
 
 from vlfuse.layers.cache import Past
-from vlfuse.types import Answer, Batch, Fused, Images, ImageState, Rows, TaskError, Texts, TextState, Tokens
+from vlfuse.types import (
+    Answer,
+    Batch,
+    Fused,
+    FusedMaps,
+    Images,
+    ImageState,
+    Look,
+    Rows,
+    TaskError,
+    Texts,
+    TextState,
+    Tokens,
+)
 
 Role = Literal["base", "image", "head", "cross"]
 
@@ -27,6 +40,9 @@ class System(nn.Module, ABC):
     vocab_size: int
     max_tokens: int
     temperature: nn.Parameter  # scalar divisor of contrastive similarities
+    token_width: int = 0  # of FusedMaps.text
+    map_widths: tuple[int, ...] = ()  # of FusedMaps.maps, finest first; none where a system cannot look at regions
+    map_strides: tuple[int, ...] = ()  # pixels a place of each map stands for
 
     @abstractmethod
     def encode_image(self, images: Images) -> ImageState:
@@ -39,6 +55,18 @@ class System(nn.Module, ABC):
     @abstractmethod
     def fuse(self, image: ImageState, text: TextState) -> Fused:
         """One pass per image-text pair; both states have the same number of rows."""
+
+    def looks(self, image: ImageState, text: TextState) -> list[Look]:
+        """Where each text token looks in the image, for every layer that looks there, in order."""
+        raise TaskError(f"{type(self).__name__} does not tell where its texts look; fiber does")
+
+    def encode_maps(self, images: Images) -> ImageState:
+        """As `encode_image`, and what `fuse_maps` needs beside: a state for both."""
+        raise TaskError(f"{type(self).__name__} has no maps of regions; fiber has")
+
+    def fuse_maps(self, image: ImageState, text: TextState) -> FusedMaps:
+        """As `fuse`, but keeping where things are, at several sizes. The image state is one of `encode_maps`."""
+        raise TaskError(f"{type(self).__name__} has no maps of regions; fiber has")
 
     @abstractmethod
     def project_image(self, state: ImageState) -> Tensor:
@@ -65,10 +93,15 @@ class System(nn.Module, ABC):
         """Which learning-rate group a parameter of this system belongs to: the backbones or what joins them."""
 
     def set_recompute(self, on: bool) -> None:
-        """Activation checkpointing: recompute blocks in the backward pass instead of keeping their activations."""
-        for module in self.modules():
-            if hasattr(module, "recompute"):
-                module.recompute = on  # type: ignore[assignment]
+        """Activation checkpointing, see `recompute`."""
+        recompute(self, on)
+
+
+def recompute(module: nn.Module, on: bool) -> None:
+    """Activation checkpointing: recompute blocks in the backward pass instead of keeping their activations."""
+    for part in module.modules():
+        if hasattr(part, "recompute"):
+            part.recompute = on  # type: ignore[assignment]
 
 
 class Decoder(nn.Module, ABC):
@@ -103,6 +136,7 @@ class States:
         """generator: seeded alike on every process, so that what is drawn depends on the step and not on the process."""
         self.system, self.batch, self.generator = system, batch, generator
         self._image: ImageState | None = None
+        self._maps: ImageState | None = None
         self._texts: dict[str, TextState] = {}
         self._embeddings: dict[str, Tensor] = {}
 
@@ -111,6 +145,13 @@ class States:
         if self._image is None:
             self._image = self.system.encode_image(self.batch.images)
         return self._image
+
+    @property
+    def maps(self) -> ImageState:
+        """The image state that regions need; what asks for `image` afterwards gets the same."""
+        if self._maps is None:
+            self._image = self._maps = self.system.encode_maps(self.batch.images)
+        return self._maps
 
     def text(self, field: str) -> TextState:
         """State of `batch.captions`, `.questions` or `.statements` (field names one)."""
@@ -139,7 +180,7 @@ def texts_of(batch: Batch, field: str) -> Texts:
 class Head(nn.Module, ABC):
     """A pre-training objective or a downstream task on top of any system."""
 
-    reads: ClassVar[str]  # the field of Batch it reads: captions, questions, statements or regions
+    reads: ClassVar[str]  # the field of Batch it reads: captions, questions, statements, regions or grounding
 
     @abstractmethod
     def forward(self, system: System, states: States, batch: Batch) -> dict[str, Tensor]:

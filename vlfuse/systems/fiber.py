@@ -14,9 +14,10 @@ from vlfuse.backbones.swin import Swin, SwinConfig
 from vlfuse.backbones.text import TextConfig, TextEncoder
 from vlfuse.fusion.gated import GatedCrossAttention
 from vlfuse.layers.mlp import Pooler, init_fan_in, init_normal
+from vlfuse.systems import fiber_maps
 from vlfuse.systems.base import Role, System
 from vlfuse.systems.fiber_decoder import FiberDecoder
-from vlfuse.types import ConfigError, Fused, Images, ImageState, Look, TextState, Tokens
+from vlfuse.types import ConfigError, Fused, FusedMaps, Images, ImageState, Look, TextState, Tokens
 
 
 @dataclass(frozen=True)
@@ -28,12 +29,13 @@ class FiberConfig:
     fuse_last: int = 6  # paper section 3.1: cross-attention in the last 6 blocks of each backbone
     width: int = 768  # of the shared space after fusion, and of the contrastive space
     # Where the gates start; 0 leaves pre-trained backbones unchanged. From scratch the text learns sooner with its gates
-    # ajar (0.3), but open image gates give every token the same text and drown what the picture says.
+    # open (1), but open image gates give every token the same text and drown what the picture says.
     gate: float = 0.0  # of the text's view of the image
     image_gate: float = 0.0  # of the image's view of the text
     # The stream of image features grows with depth and differs tenfold in length between a thing and plain ground. Pre-trained
     # backbones come to terms with that; from scratch the ground drowns the things unless the text reads normalised features.
     context_norm: bool = False
+    query_norm: bool = True  # of the image's view of the text; the published detectors of "v2" do without
     init: Literal["published", "scratch"] = (
         "published"  # "scratch": by fan-in, as a std of 0.02 starves small widths; see TextEncoder.start_from_scratch
     )
@@ -58,7 +60,7 @@ class Fiber(System):
             stage = swin.blocks[image_block][0]
             # A block reads the other side as it stands before the pair, so the text sees stage width and grid.
             image_cross[swin.blocks[image_block]] = GatedCrossAttention(
-                swin.width(stage), text.width, swin.heads[stage], norm=True, gate=config.image_gate
+                swin.width(stage), text.width, swin.heads[stage], norm=config.query_norm, gate=config.image_gate
             )
             text_cross[text_layer] = GatedCrossAttention(
                 text.width,
@@ -94,6 +96,8 @@ class Fiber(System):
         self.pooled_width, self.text_width, self.embed_width = 2 * config.width, config.width, config.width
         self.image_width = swin.width(swin.blocks[first_image][0])
         self.vocab_size, self.max_tokens = text.vocab_size, text.max_tokens
+        self.token_width = text.width
+        self.map_widths, self.map_strides = fiber_maps.widths_and_strides(self)
 
     def encode_image(self, images: Images) -> ImageState:
         """Swin up to the first fused block."""
@@ -144,6 +148,12 @@ class Fiber(System):
             halvings = self.config.swin.blocks[block][0] - first
             grids.append((-(-rows // 2**halvings), -(-columns // 2**halvings)))
         return [Look(w, grid) for w, grid in zip(weights, grids, strict=True)]
+
+    def encode_maps(self, images: Images) -> ImageState:
+        return fiber_maps.encode_maps(self, images)
+
+    def fuse_maps(self, image: ImageState, text: TextState) -> FusedMaps:
+        return fiber_maps.fuse_maps(self, image, text)
 
     def project_image(self, state: ImageState) -> Tensor:
         """The dual encoder's image side: the same top blocks with the fusion off, their norm on. [B, E]."""

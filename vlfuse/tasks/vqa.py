@@ -17,8 +17,11 @@ from vlfuse.types import Answer, Batch, ConfigError, DataError
 class Vqa(Head):
     reads = "questions"
 
-    def __init__(self, system: System, answers: tuple[str, ...]):
+    def __init__(self, system: System, answers: tuple[str, ...], single: bool = False):
+        """single: of the answers one is right and softmax says which, where data have one answer to a question. Else each answer is
+        right or wrong by itself, as published."""
         super().__init__()
+        self.single = single
         if not answers:
             raise ConfigError("vqa needs a list of answers; build one from the training data")
         self.answers = tuple(answers)
@@ -31,7 +34,7 @@ class Vqa(Head):
         nn.init.constant_(self.classifier[-1].bias, -math.log(len(self.answers)))  # type: ignore[arg-type]
 
     def settings(self) -> dict[str, tuple[str, ...]]:
-        return {"answers": self.answers}
+        return {"answers": self.answers, "single": self.single}
 
     def logits(self, system: System, states: States, batch: Batch) -> Tensor:
         """[N, A]."""
@@ -39,17 +42,23 @@ class Vqa(Head):
         return self.classifier(system.fuse(states.image[questions.owner], states.text(self.reads)).pooled).float()
 
     def forward(self, system: System, states: States, batch: Batch) -> dict[str, Tensor]:
-        """Binary cross-entropy against the annotators' soft scores, summed over answers, mean over questions."""
+        """Binary cross-entropy against the annotators' soft scores, summed over answers, or cross-entropy (`single`); mean over
+        questions."""
         target = texts_of(batch, self.reads).target
         if target is None:
             raise DataError("the questions of this batch carry no answers; training needs them")
         logits = self.logits(system, states, batch)
-        loss = F.binary_cross_entropy_with_logits(logits, target.to(logits.dtype), reduction="sum")
+        target = target.to(logits.dtype)
+        if self.single:
+            loss = -(logits.log_softmax(1) * target).sum()
+        else:
+            loss = F.binary_cross_entropy_with_logits(logits, target, reduction="sum")
         score = target.gather(1, logits.argmax(1, keepdim=True)).mean()
         return {"loss": global_mean(loss, len(logits)), "score": score}
 
     def decode(self, system: System, states: States, batch: Batch) -> list[Answer]:
-        return best(self.logits(system, states, batch).sigmoid(), self.answers)
+        logits = self.logits(system, states, batch)
+        return best(logits.softmax(1) if self.single else logits.sigmoid(), self.answers)
 
 
 def best(scores: Tensor, labels: tuple[str, ...], alternatives: int = 4) -> list[Answer]:

@@ -3,48 +3,54 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from vlfuse.data.boxes import CUT
 from vlfuse.data.coco import CocoDataset
-from vlfuse.data.convert.report import Report, find, read_json
-from vlfuse.types import DataError, Question
+from vlfuse.data.convert.report import Pictures, Report, find, read_json
+from vlfuse.types import Question
 
 
 def convert_coco(source: Path, out: Path) -> Report:
-    """source: folder with `annotations/captions_SPLIT.json` and/or `annotations/instances_SPLIT.json`, pictures in `images/`,
-    `SPLIT/` or beside; `vqa_v2_questions_SPLIT.json` and `vqa_v2_annotations_SPLIT.json` are read where present.
+    """source: folder with `annotations/captions_SPLIT.json` and/or `annotations/instances_SPLIT.json`, and pictures
+    anywhere below it; `vqa_v2_questions_SPLIT.json` and `vqa_v2_annotations_SPLIT.json` are read where present.
 
-    Writes `out/SPLIT.jsonl`. Pictures stay where they are; the records name them relative to `out`.
+    Writes `out/SPLIT.jsonl`. Rows are pictures; these stay where they are, and the records name them relative to `out`.
     """
-    report = Report()
+    report, pictures = Report(), Pictures(source)
     files = [*source.glob("annotations/captions_*.json"), *source.glob("annotations/instances_*.json")]
     files = files or find(source, "annotations/captions_*.json", "COCO")
     for split in sorted({path.stem.partition("_")[2] for path in files}):
         parts = sorted(path for path in files if path.stem.partition("_")[2] == split)
-        dataset = CocoDataset([str(path) for path in parts], str(_pictures(source, split)))
-        questions = _questions(source / "annotations", split)
-        report.read += len(dataset)
-        report.dropped.update(dataset.dropped)
-        samples = []
-        for sample in (dataset[index] for index in range(len(dataset))):
-            if not Path(str(sample.images[0])).is_file():
-                report.dropped["picture is missing"] += 1
-                continue
-            report.kept += 1
-            image = os.path.relpath(str(sample.images[0]), out)
-            asked = tuple(questions.get(sample.id, ()))
-            samples.append(replace(sample, images=(image,), questions=asked, split=split))
-        report.write(out / f"{split}.jsonl", samples)
+        dataset = CocoDataset([str(path) for path in parts], ".")
+        write_pictures(report, dataset, pictures, out, split, _questions(source / "annotations", split))
     return report
 
 
-def _pictures(source: Path, split: str) -> Path:
-    tried = [source / "images" / split, source / "images", source / split, source]
-    for folder in tried:
-        if any(folder.glob("*.jpg")):
-            return folder
-    raise DataError(f"no pictures (*.jpg) of split {split} in any of {', '.join(str(folder) for folder in tried)}")
+def write_pictures(
+    report: Report,
+    dataset: CocoDataset,
+    pictures: Pictures,
+    out: Path,
+    split: str,
+    questions: Mapping[str, Sequence[Question]] | None = None,
+) -> None:
+    """One record for each picture of COCO files that is found by its name in them."""
+    report.boxes.update(dataset.dropped)
+    if dataset.cut:
+        report.boxes[CUT] += dataset.cut
+    samples = []
+    for sample in (dataset[index] for index in range(len(dataset))):
+        picture = pictures.find(str(sample.images[0]))
+        if picture is None:
+            report.drop("picture is missing")
+            continue
+        report.keep()
+        asked = tuple(questions.get(sample.id, ())) if questions else ()
+        samples.append(replace(sample, images=(os.path.relpath(picture, out),), questions=asked, split=split))
+    report.write(out / f"{split}.jsonl", samples)
 
 
 def _questions(folder: Path, split: str) -> dict[str, list[Question]]:

@@ -1,73 +1,55 @@
-"""Visual Genome (Krishna et al. 2017): descriptions of regions as captions, and questions with one answer each."""
+"""Visual Genome (Krishna et al. 2017): about fifty described regions a picture."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from vlfuse.data.convert.report import Report, find, read_json
-from vlfuse.types import Question, Sample
+from vlfuse.data.boxes import from_size
+from vlfuse.data.convert.report import Pictures, Report, find, read_json
+from vlfuse.types import Expression, Sample
 
 
-def convert_vg_captions(source: Path, out: Path) -> Report:
-    """source: folder with `region_descriptions.json` and pictures `ID.jpg` anywhere below it (`VG_100K`, `VG_100K_2`).
+def convert_visual_genome(source: Path, out: Path) -> Report:
+    """source: folder with `region_descriptions.json`, `image_data.json` and pictures `ID.jpg` anywhere below it.
 
-    Writes `out/train.jsonl`, one sample a picture, the phrases of its regions as captions, each once. Pictures stay where they are.
+    Writes `out/all.jsonl`, one sample a picture: each region is an expression (though it may fit other things of the picture,
+    too). Rows are regions. Half of the pictures are COCO's: see `vlfuse data leaks` before training on them.
     """
-
-    def captions(row: dict[str, Any], report: Report) -> dict[str, Any]:
-        found: dict[str, None] = {}
-        for region in row["regions"]:
-            report.read += 1
-            phrase = region["phrase"].strip()
-            if not phrase:
-                report.dropped["phrase is blank"] += 1
-            elif phrase in found:
-                report.dropped["phrase comes twice for its picture"] += 1
-            else:
-                found[phrase] = None
-        return {"captions": tuple(found)}
-
-    return _convert(source, out, "region_descriptions.json", "regions", captions)
-
-
-def convert_vg_qa(source: Path, out: Path) -> Report:
-    """source: folder with `question_answers.json` and pictures as above. Writes `out/train.jsonl`, one sample a picture.
-
-    The period that closes an answer is left out, and its first word is lower-cased unless it has other capitals.
-    """
-
-    def questions(row: dict[str, Any], report: Report) -> dict[str, Any]:
-        found = []
-        for asked in row["qas"]:
-            report.read += 1
-            question, answer = asked["question"].strip(), asked["answer"].strip().rstrip(".")
-            if not question or not answer:
-                report.dropped["question or answer is blank"] += 1
-                continue
-            plain = answer[:1].lower() + answer[1:] if answer[1:] == answer[1:].lower() else answer
-            found.append(Question(question, (plain,), str(asked["qa_id"])))
-        return {"questions": tuple(found)}
-
-    return _convert(source, out, "question_answers.json", "qas", questions)
-
-
-def _convert(source: Path, out: Path, name: str, rows: str, parts) -> Report:
-    report = Report()
-    pictures = {path.stem: path for path in source.glob("**/*.jpg")}
-    samples = []
-    for listing in find(source, name, "Visual Genome"):
-        for row in read_json(listing):
-            picture = pictures.get(str(row.get("id", row.get("image_id"))))
-            if picture is None:
-                report.read += len(row[rows])
-                report.dropped["picture is missing"] += len(row[rows])
-                continue
-            made = parts(row, report)
-            kept = sum(map(len, made.values()))
-            report.kept += kept
-            if kept:
-                samples.append(Sample(picture.stem, (os.path.relpath(picture, out),), split="train", **made))
-    report.write(out / "train.jsonl", samples)
+    report, pictures = Report(), Pictures(source)
+    (listing,) = find(source, "region_descriptions.json", "Visual Genome")
+    sizes = {row["image_id"]: (row["width"], row["height"]) for row in read_json(source / "image_data.json")}
+    report.write(out / "all.jsonl", _samples(read_json(listing), sizes, pictures, out, report))
     return report
+
+
+def _samples(
+    entries: list[dict[str, Any]],
+    sizes: dict[Any, tuple[int, int]],
+    pictures: Pictures,
+    out: Path,
+    report: Report,
+) -> Iterator[Sample]:
+    for entry in entries:
+        regions = entry.get("regions", [])
+        number = entry.get("id", regions[0].get("image_id") if regions else None)
+        picture = pictures.find(f"{number}.jpg")
+        if picture is None:
+            report.drop("picture is missing", len(regions))
+            continue
+        size = sizes.get(number, (float("inf"), float("inf")))
+        told = tuple(e for region in regions if (e := _expression(region, size, report)) is not None)
+        yield Sample(str(number), (os.path.relpath(picture, out),), expressions=told, split="all")
+
+
+def _expression(region: dict[str, Any], size: tuple[float, float], report: Report) -> Expression | None:
+    phrase = str(region.get("phrase", "")).strip()
+    if not phrase:
+        return report.drop("phrase is blank")
+    box = report.box(from_size([region.get(key) for key in ("x", "y", "width", "height")]), *size)
+    if box is None:
+        return report.drop("box cannot be used")
+    report.keep()
+    return Expression(phrase, box)
