@@ -13,7 +13,7 @@ help:
 	@echo 'make test     run the tests'
 	@echo 'make lint     check format, style and types'
 	@echo 'make format   put the source into the house format'
-	@echo 'make bench    measure the speed and memory of a pre-training step'
+	@echo 'make bench    measure a pre-training step and captioning: time, memory, what is saved'
 
 demo: $(READY)
 	$(BIN)/vlfuse demo $(ARGS)
@@ -32,6 +32,7 @@ format: $(READY)
 
 bench: $(READY)
 	$(BIN)/python benchmarks/pretrain_step.py $(ARGS)
+	$(BIN)/python benchmarks/caption.py $(ARGS)
 	$(BIN)/python benchmarks/regions.py
 
 $(READY): pyproject.toml constraints.txt

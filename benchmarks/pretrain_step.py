@@ -118,7 +118,7 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=2)
     parser.add_argument("--way", choices=["shared", "fresh"], help=argparse.SUPPRESS)
     parser.add_argument("--out", type=Path, help=argparse.SUPPRESS)
-    args = parser.parse_args()
+    args, _ = parser.parse_known_args()  # those of the other benchmark of `make bench` are not for this one
     if args.way:
         return measure(args.way, args.size, args.batch, args.repeats, args.out)
     results = {}

@@ -20,6 +20,7 @@ HEADS = {
     "nlvr2": {},
     "nlvr": {},
     "entailment": {},
+    "caption": {"never": [3, 903]},  # unknown, mask
 }
 
 # The same size as arguments of `vlfuse train`.

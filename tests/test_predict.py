@@ -9,7 +9,7 @@ from PIL import Image
 
 import vlfuse
 from tests.micro import micro_model
-from vlfuse.types import Answer, TaskError
+from vlfuse.types import Answer, ConfigError, TaskError
 
 QUESTIONS = [f"is there a {colour} circle?" for colour in ("red", "blue", "green")]
 
@@ -65,6 +65,24 @@ def test_lists_of_pictures_and_questions_go_side_by_side(model, pictures):
     assert all(close(a, model.ask(p, QUESTIONS[0])) for a, p in zip(same, pictures, strict=False))
     with pytest.raises(TaskError, match="2 images and 3 texts"):
         model.ask(pictures[:2], QUESTIONS)
+
+
+def test_captions(model, pictures):
+    one = model.caption(pictures[0])
+    many = model.caption(pictures)
+    assert len(many) == 5 and many[0].text == one.text and abs(many[0].score - one.score) < 1e-5
+    assert 0 <= one.score <= 1 and len(one.alternatives) == 4
+    greedy = model.caption(pictures[0], beam=1)
+    assert greedy.alternatives == ()
+    assert model.caption(pictures[0], "a red star", beam=1).text.startswith("a red star")
+    drawn = model.caption(pictures[0], samples=7, top=3)
+    assert len(drawn.alternatives) == 6
+    special = ("<s>", "</s>", "<pad>", "<mask>", "<unk>")
+    assert not any(name in text for name in special for text, _ in (*one.alternatives, *drawn.alternatives))
+    with pytest.raises(TaskError, match="shorten it"):
+        model.caption(pictures[0], "red " * 100)
+    with pytest.raises(ConfigError, match="beam is 0"):
+        model.caption(pictures[0], beam=0)
 
 
 def test_statements_about_one_picture_and_about_two(model, pictures):

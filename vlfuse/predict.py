@@ -5,7 +5,9 @@ Shapes: B images, N texts, E embedding width.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TypeAlias, TypeVar, overload
 
 import numpy as np
@@ -18,8 +20,9 @@ from vlfuse.data.tokenizer import Tokenizer
 from vlfuse.data.transforms import EvalTransform
 from vlfuse.objectives.itm import ImageTextMatching
 from vlfuse.systems.base import Model, System
+from vlfuse.tasks.captioning import Captioning
 from vlfuse.tasks.retrieval import Gallery, fused_where, lift, top
-from vlfuse.types import Answer, Batch, Images, ImageSource, ImageState, TaskError, Texts, TextState, cat
+from vlfuse.types import Answer, Batch, Caption, Images, ImageSource, ImageState, TaskError, Texts, TextState, cat
 
 T = TypeVar("T")
 Picture: TypeAlias = ImageSource | Tensor
@@ -79,6 +82,63 @@ class Predictor:
         """Does the picture entail the text, contradict it, or leave it open (neutral)?"""
         images, texts, single = _aligned(image, text)
         return _unwrap(self._judge("entailment", images, texts, pictures=1), single)
+
+    @overload
+    def caption(
+        self,
+        images: Picture,
+        prompt: str = "",
+        *,
+        beam: int = 5,
+        samples: int = 0,
+        temperature: float = 1.0,
+        top: int = 0,
+    ) -> Caption: ...
+    @overload
+    def caption(
+        self,
+        images: Sequence[Picture],
+        prompt: str = "",
+        *,
+        beam: int = 5,
+        samples: int = 0,
+        temperature: float = 1.0,
+        top: int = 0,
+    ) -> list[Caption]: ...
+    @torch.no_grad()
+    def caption(
+        self,
+        images: Picture | Sequence[Picture],
+        prompt: str = "",
+        *,
+        beam: int = 5,
+        samples: int = 0,
+        temperature: float = 1.0,
+        top: int = 0,
+    ) -> Caption | list[Caption]:
+        """Describe pictures, in words that go on from `prompt` if one is given.
+
+        beam: captions kept while searching for the best; 1 is greedy. samples: draw so many captions instead, at `temperature`,
+        each word from the `top` likeliest (0: from all). What is found beside the best is in `alternatives`.
+        """
+        self._require_head("caption")
+        head: Captioning = self.model.head("caption")  # type: ignore[assignment]
+        search = head.decoding.published and not samples
+        decoding = replace(
+            head.decoding, beam=beam, samples=samples, temperature=temperature, top=top, published=search
+        )
+        words = self.tokenizer.ids([prompt.rstrip()], sys.maxsize)[0][1:-1] if prompt else []
+        if len(words) >= decoding.max_tokens:
+            raise TaskError(
+                f"the prompt has {len(words)} tokens; this model writes {decoding.max_tokens} in all: shorten it"
+            )
+        decoding = replace(decoding, max_tokens=decoding.max_tokens - len(words))
+        pictures, captions = _as_list(images), []
+        for start in range(0, len(pictures), CHUNK):
+            states = self.system.encode_image(self.images(pictures[start : start + CHUNK]))
+            written = head.write(self.system, head.writer.remember(self.system, states), decoding, words)
+            captions += [Caption(a.text, a.score, a.alternatives) for a in head.answers(written, prompt.strip())]
+        return captions if _is_list(images) else captions[0]
 
     # --- matching --------------------------------------------------------------------------------------------
 
@@ -153,12 +213,7 @@ class Predictor:
 
     def _judge(self, head: str, images: list[Picture], texts: list[str], pictures: int) -> list[Answer]:
         """Answers of a head that reads one text row with `pictures` image rows; one set of pictures may serve every text."""
-        if head not in self.model.heads:
-            have = ", ".join(self.model.heads) or "none"
-            raise TaskError(
-                f"{self.name} has no head '{head}' (it has: {have}); `vlfuse models` lists models and their heads, "
-                f"`vlfuse train {head}` trains one"
-            )
+        self._require_head(head)
         field = self.model.head(head).reads
         answers: list[Answer] = []
         shared = len(images) == pictures and len(texts) > 1
@@ -176,6 +231,14 @@ class Predictor:
             )
             answers += self.model.decode(batch, head)
         return answers
+
+    def _require_head(self, head: str) -> None:
+        if head not in self.model.heads:
+            have = ", ".join(self.model.heads) or "none"
+            raise TaskError(
+                f"{self.name} has no head '{head}' (it has: {have}); `vlfuse models` lists models and their heads, "
+                f"`vlfuse train {head}` trains one"
+            )
 
     def _matching(self) -> ImageTextMatching:
         if "itm" not in self.model.heads:

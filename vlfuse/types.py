@@ -338,6 +338,15 @@ class Answer:
 
 
 @dataclass(frozen=True, slots=True)
+class Caption:
+    """`score` is the mean probability of a word in [0, 1]; `alternatives` are the other captions found, best first."""
+
+    text: str
+    score: float
+    alternatives: tuple[tuple[str, float], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Match:
     """One hit of a search: position in the caller's list and its score."""
 

@@ -22,7 +22,7 @@ HEADS = {
     "pretrain_384": {"mlm", "itc", "itm"},
     "vqa_576": {"vqa"},
     "nlvr2_384": {"nlvr2"},
-    "caption_mle_576": {"mlm"},
+    "caption_mle_576": {"caption"},
     "itc_576": {"itc"},
     "itm_384": {"itm"},
 }
@@ -54,6 +54,8 @@ def expected(variant: str, size: int) -> Model:
             heads["vqa"] = TASKS["vqa"](system, tuple(str(i) for i in range(3129)))
         if "nlvr2" in HEADS[variant]:
             heads["nlvr2"] = TASKS["nlvr2"](system)
+        if "caption" in HEADS[variant]:
+            heads["caption"] = TASKS["caption"](system, never=[50264])
         return Model(system, heads)
 
 
@@ -149,6 +151,30 @@ def test_out_and_in_again_is_the_same_model():
     for name, tensor in model.state_dict().items():
         assert torch.equal(again.state_dict()[name], tensor), name
     assert again.head("vqa").answers == ("yes", "no", "two")
+
+
+def test_a_captioner_goes_out_and_in_again():
+    """Projections for the layers that were fused below the top; the words belong to captions then, and to nothing else."""
+    torch.manual_seed(0)
+    system = Fiber(CONFIG)
+    model = Model(system, {"itc": OBJECTIVES["itc"](system), "caption": TASKS["caption"](system, never=[30])})
+    for parameter in model.parameters():
+        torch.nn.init.normal_(parameter)
+    official = to_fiber_coarse(model)
+    assert {key for key in official if "att_layers" in key} == {
+        f"cross_modal_att_layers.1.{p}" for p in ("weight", "bias")
+    }
+    assert official["cross_modal_att_layers.1.weight"].shape == (32, 64) and "mlm_score.bias" in official
+    unused = {"cross_modal_att_layers.0.weight": torch.zeros(32, 64)}
+    again, report = import_fiber_coarse(official | unused, text_heads=3)
+    assert "never used" in report.dropped["cross_modal_att_layers.0.weight"]
+    assert again.state_dict().keys() == model.state_dict().keys()
+    assert all(torch.equal(again.state_dict()[name], tensor) for name, tensor in model.state_dict().items())
+    assert again.head("caption").settings() == {**model.head("caption").settings(), "published_search": True}
+    assert any("searched for as the released code does" in note for note in report.notes)
+    both = Model(system, {"mlm": OBJECTIVES["mlm"](system), "caption": TASKS["caption"](system)})
+    with pytest.raises(CheckpointError, match=r"no place for heads\.mlm"):
+        to_fiber_coarse(both)
 
 
 def test_half_precision_becomes_float32():

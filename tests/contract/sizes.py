@@ -47,6 +47,10 @@ def tiny_model(name: str, *heads: str, seed: int = 0) -> Model:
 def tiny_head(system: System, name: str) -> Head:
     if name == "vqa":
         return TASKS["vqa"](system, ANSWERS)
+    if name == "caption":
+        head = TASKS["caption"](system)
+        head.spell = lambda ids: "".join(f" w{i}" for i in ids)
+        return head
     if name == "grounding":
         return OBJECTIVES["grounding"](system, width=16, blocks=1, levels=3, anchor_scale=2.0)
     return (OBJECTIVES | TASKS)[name](system)

@@ -67,6 +67,7 @@ def test_convert(vlfuse, tmp_path):
         ("nlvr", "single", "accuracy"),
         ("nlvr2", "pairs", "accuracy"),
         ("entailment", "entailment", "accuracy"),
+        ("caption", "single", "bleu1"),
         ("retrieval", "single", "two_stage_ir_r1"),
     ],
 )
@@ -76,7 +77,18 @@ def test_eval(task, kind, score, vlfuse, data, model, tmp_path):
     written = json.loads((tmp_path / "metrics.json").read_text())
     assert 0 <= written[score] <= 1 and written["task"] == task
     assert f"{100 * written[score]:.1f}" in out
-    assert ("most frequent answer" in out) == (task != "retrieval") and ("by chance" in out) == (task == "retrieval")
+    assert ("most frequent answer" in out) == (task not in ("retrieval", "caption")) and ("by chance" in out) == (
+        task == "retrieval"
+    )
+
+
+def test_submission(vlfuse, data, model, tmp_path):
+    file = data / "single" / "data.jsonl"
+    code, out, err = vlfuse("eval", "vqa", "--model", model, "--data", file, "--submission", "--device", "cpu")
+    assert code == 0 and "wrote submission.json" in out, err
+    rows = json.loads((tmp_path / "submission.json").read_text())
+    assert len(rows) == 48 and rows[0].keys() == {"question_id", "answer"}
+    assert vlfuse("eval", "nlvr", "--model", model, "--data", file, "--submission")[0] == 2
 
 
 def test_predict(vlfuse, data, model):
@@ -90,6 +102,14 @@ def test_predict(vlfuse, data, model):
     assert len(rows[0]["vector"]) == 16 and rows[3]["text"] == "a red star"
     code, out, _ = vlfuse("predict", "vqa", "--model", model, "--image", one, "--text", "how many circles?")
     assert code == 0 and out.startswith(f"{one}: how many circles? -> ") and out.rstrip().endswith("%)")
+    caption = ["predict", "caption", "--model", model, "--image", one, two]
+    code, out, err = vlfuse(*caption, "--text", "a red", "--samples", 3, "--json")
+    rows = [json.loads(line) for line in out.splitlines()]
+    assert code == 0 and len(rows) == 2, err
+    assert all(row["caption"].startswith("a red") and len(row["alternatives"]) == 2 for row in rows)
+    assert vlfuse(*caption)[1].startswith(f"{one}: ")
+    code, _, err = vlfuse("predict", "caption", "--model", model)
+    assert code == 2 and "needs --image FILE" in err
     code, _, err = vlfuse("predict", "vqa", "--model", model, "--image", one)
     assert code == 2 and "needs --image FILE and --text TEXT" in err
     code, _, err = vlfuse("predict", "vqa", "--model", model, "--image", "gone.png", "--text", "what?")

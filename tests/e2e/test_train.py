@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import vlfuse as package
-from tests.micro import FLAGS
+from tests.micro import FLAGS, micro_model
 from vlfuse.checkpoints.folder import read_config
 from vlfuse.engine.run import load_run
 from vlfuse.recipes.sizes import size_of
@@ -20,7 +20,7 @@ DATA = {"nlvr2": "pairs", "entailment": "entailment"}
 HEADS = {"fiber-coarse": {"mlm", "itc", "itm"}, "retrieval": {"itc", "itm"}}
 
 
-@pytest.mark.parametrize("recipe", ["fiber-coarse", "vqa", "nlvr2", "nlvr", "entailment", "retrieval"])
+@pytest.mark.parametrize("recipe", ["fiber-coarse", "vqa", "nlvr2", "nlvr", "entailment", "retrieval", "caption"])
 def test_every_recipe_trains_evaluates_and_releases(recipe, vlfuse, data, tmp_path):
     file = data / DATA.get(recipe, "single") / "data.jsonl"
     code, out, err = vlfuse("train", recipe, "--data", file, "--eval-data", file, "--steps", 2, *SMALL, *FLAGS)
@@ -32,6 +32,25 @@ def test_every_recipe_trains_evaluates_and_releases(recipe, vlfuse, data, tmp_pa
     assert f"--data {file}" in (folder / "model" / "README.md").read_text(), "the card tells the command"
     assert "the model is in" in out
     package.load(str(folder / "model"))
+
+
+def test_captions_learn_in_three_stages(vlfuse, data, tmp_path):
+    """From a pre-trained model's word head; a resumed run of each kind goes on."""
+    file = data / "single" / "data.jsonl"
+    start = micro_model(tmp_path / "start")
+    train = ["train", "caption", "--data", file, "--steps", 2, "--log-every", 1, *SMALL]
+    for learn in ("mle", "gold", "cider"):
+        code, _, err = vlfuse(*train, "--init", start, "--learn", learn, "--out", learn, "--save-every", 1)
+        assert code == 0, err
+        rows = [json.loads(line) for line in (tmp_path / learn / "log.jsonl").read_text().splitlines()]
+        assert ("caption/reward" in rows[0]) == (learn == "cider")
+        start = tmp_path / learn / "model"
+    assert read_config(start).heads["caption"].keys() == {"start", "end", "pad", "never"}, "how it learnt stays behind"
+    assert package.load(str(start)).caption(str(data / "single" / "images" / "000000.png")).score >= 0
+    code, _, err = vlfuse(*train, "--learn", "mle", "--frequencies", "x.json", "--out", "no", *FLAGS)
+    assert code == 2 and "belongs to cider" in err
+    code, _, err = vlfuse(*train, "--learn", "cider", "--frequencies", "x.json", "--out", "no", *FLAGS)
+    assert code == 2 and "x.json cannot be read" in err
 
 
 def test_the_recipe_that_learns_everything(vlfuse, tmp_path):

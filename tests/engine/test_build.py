@@ -96,6 +96,20 @@ def on(tmp_path, folder, **changes):
     return run_of(tmp_path, **{"system": "", "config": {}, "tokenizer": "", "image_size": 0, "max_text": 0, "init": str(folder), **changes})  # fmt: skip
 
 
+def test_a_captioner_takes_over_the_words_of_a_pre_trained_model(tmp_path, released):
+    folder, model = released
+    sources = (Source(DATA, {"caption": 1.0}, 4, captions=1),)
+    built = build(on(tmp_path, folder, sources=sources, heads={"caption": {"by": "cider"}}))
+    head, words = built.model.head("caption"), model.head("mlm")
+    for part in ("dense", "norm", "decoder"):
+        assert torch.equal(head.get_submodule(part).weight, words.get_submodule(part).weight)
+    assert head.learning.by == "cider" and head.reward.documents == 16 and head.decoding.max_tokens == 39
+    result = built.model.train()(next(built.loaders[0].iterate()), generator=torch.Generator().manual_seed(0))
+    assert result["caption"]["loss"].isfinite() and "reward" in result["caption"]
+    with pytest.raises(ConfigError, match="bye"):
+        build(on(tmp_path, folder, sources=sources, heads={"caption": {"bye": "cider"}}))
+
+
 def test_going_on_keeps_what_was_trained(tmp_path, released):
     folder, model = released
     sources = (Source(DATA, {"vqa": 1.0, "nlvr": 1.0}, 4, questions=2, statements=1),)

@@ -52,7 +52,8 @@ def model_of(meta: dict[str, Any], state: dict[str, Tensor]) -> Model:
     """The model with every official tensor in its place, and the heads for which there are tensors."""
     config = config_of(meta)
     report = Report()
-    tensors = rename(state, rules(config), report)
+    captioner = any(key.startswith("cross_modal_att_layers.") for key in state)
+    tensors = rename(state, rules(config, captioner), report)
     assert not report.unknown, f"keys without a rule: {report.unknown}"
     system = Fiber(config)
     have = {name.split(".")[1] for name in tensors if name.startswith("heads.")}
@@ -62,6 +63,8 @@ def model_of(meta: dict[str, Any], state: dict[str, Tensor]) -> Model:
         heads["vqa"] = TASKS["vqa"](system, tuple(str(i) for i in range(meta["config"]["vqav2_label_size"])))
     if "nlvr2" in have:
         heads["nlvr2"] = TASKS["nlvr2"](system)
+    if captioner:
+        heads["caption"] = TASKS["caption"](system, never=[meta["config"]["mask_token_id"]])
     model = Model(system, heads)
     tensors.setdefault("system.temperature", torch.tensor(0.07))  # absent where the reference has no contrastive loss
     for name in ("image", "text"):  # the reference builds these only with the contrastive loss
@@ -79,9 +82,13 @@ def images_of(pixels: Tensor) -> Images:
     return Images(pixels, torch.tensor(pixels.shape[-2:]).expand(len(pixels), 2))
 
 
+def rules_of(model: Model) -> list:
+    return rules(model.system.config, "caption" in model.heads)  # type: ignore[arg-type]
+
+
 def official_gradient(model: Model, key: str) -> Tensor:
     """The gradient of our parameter that the official key names (its rows of it, where ours is stacked)."""
-    target = resolve(key, rules(model.system.config))  # type: ignore[arg-type]
+    target = resolve(key, rules_of(model))
     assert isinstance(target, Target), f"{key} has no place in our model"
     gradient = model.get_parameter(target.name).grad
     assert gradient is not None, f"{target.name} got no gradient"
@@ -133,7 +140,7 @@ def recorded(system: Fiber, names: list[str]) -> Iterator[dict[str, Tensor]]:
 def recorded_logits(model: Model, head: str) -> Iterator[list[Tensor]]:
     """The outputs of a head's last layer, one entry for each time the context's body runs it."""
     outputs: list[Tensor] = []
-    last = model.head(head).decoder if head == "mlm" else model.head(head).classifier
+    last = model.head(head).decoder if head in ("mlm", "caption") else model.head(head).classifier
     hook = last.register_forward_hook(lambda _module, _inputs, output: outputs.append(output))
     try:
         yield outputs
@@ -164,7 +171,7 @@ def assert_gradients(golden: Vectors, model: Model, prefix: str = "grad/") -> No
         noise = golden.tolerance_of("mid/grad_norms").atol
         assert_close(official_gradient(model, key).norm(), expected, Tolerance(noise, 2e-3), f"norm of grad/{key}")
     for key in golden.meta["parameters_without_gradient"]:
-        target = resolve(key, rules(model.system.config))  # type: ignore[arg-type]
+        target = resolve(key, rules_of(model))
         if isinstance(target, Target):
             gradient = model.get_parameter(target.name).grad
             assert gradient is None or not gradient.any(), f"{key} is not part of this loss, yet learns from it"

@@ -25,6 +25,7 @@ NAMES = (
     "keys_fiber_coarse_nlvr2",
     "keys_fiber_coarse_caption",
     "keys_fiber_coarse_irtr",
+    "metrics_caption",
     "fiber_fine_deform_conv",
     "fiber_fine_dyconv",
     "fiber_fine_box_losses",

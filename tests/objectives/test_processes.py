@@ -12,7 +12,7 @@ from vlfuse.objectives.itc import ImageTextContrastive
 from vlfuse.systems.base import Model
 from vlfuse.types import Batch, Texts, Tokens
 
-HEADS = ("mlm", "itc", "itm", "vqa", "grounding")
+HEADS = ("mlm", "itc", "itm", "vqa", "grounding", "caption")
 
 
 def model() -> Model:

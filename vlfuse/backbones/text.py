@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from vlfuse.layers.cache import KeyValueCache
 from vlfuse.layers.mlp import MLP, init_normal
 from vlfuse.types import ConfigError
 
@@ -48,14 +49,14 @@ class TextEmbeddings(nn.Module):
         self.token_type = nn.Embedding(1, config.width)
         self.norm = nn.LayerNorm(config.width, eps=config.norm_eps)
 
-    def forward(self, ids: Tensor) -> Tensor:
-        """[N, T] ids -> [N, T, D]. Positions count real tokens from pad_id + 1; padding gets pad_id."""
-        if ids.shape[1] > self.config.max_tokens:
+    def forward(self, ids: Tensor, before: int = 0) -> Tensor:
+        """[N, T] ids -> [N, T, D]. Positions count real tokens from pad_id + 1, after `before` earlier ones; padding gets pad_id."""
+        if before + ids.shape[1] > self.config.max_tokens:
             raise ConfigError(
-                f"a text of {ids.shape[1]} tokens exceeds the {self.config.max_tokens} positions of this model; lower max_text"
+                f"a text of {before + ids.shape[1]} tokens exceeds the {self.config.max_tokens} positions of this model; lower max_text"
             )
         real = (ids != self.config.pad_id).long()
-        positions = real.cumsum(1) * real + self.config.pad_id
+        positions = (real.cumsum(1) + before) * real + self.config.pad_id
         x = self.word(ids) + self.token_type.weight[0] + self.position(positions)
         return F.dropout(self.norm(x), self.config.dropout, self.training)
 
@@ -67,10 +68,15 @@ class TextAttention(nn.Module):
         self.qkv = nn.Linear(config.width, 3 * config.width)
         self.proj = nn.Linear(config.width, config.width)
 
-    def forward(self, x: Tensor, visible: Tensor) -> Tensor:
-        """x [N, T, D]; visible, broadcastable to [N, H, T, T] bool, is True where a query sees a key."""
+    def forward(self, x: Tensor, visible: Tensor | None, past: KeyValueCache | None = None) -> Tensor:
+        """x [N, T, D]; visible, broadcastable to [N, H, T, T] bool, is True where a query sees a key (None: everywhere).
+
+        past: keys and values of earlier tokens, which these see too and are added to.
+        """
         N, T, D = x.shape
         query, key, value = self.qkv(x).view(N, T, 3, self.heads, D // self.heads).permute(2, 0, 3, 1, 4)
+        if past is not None:
+            key, value = past.extend(key, value)
         dropout = self.dropout if self.training else 0.0
         y = F.scaled_dot_product_attention(query, key, value, attn_mask=visible, dropout_p=dropout)
         return F.dropout(self.proj(y.transpose(1, 2).reshape(N, T, D)), self.dropout, self.training)
@@ -89,18 +95,19 @@ class TextLayer(nn.Module):
     def forward(
         self,
         x: Tensor,
-        visible: Tensor,
-        image: Tensor | None = None,
+        visible: Tensor | None,
+        image: Tensor | tuple[Tensor, Tensor] | None = None,
         image_mask: Tensor | None = None,
         final_norm: bool = True,
+        past: KeyValueCache | None = None,
     ) -> Tensor:
-        """x [N, T, D]; image [N, I, C] (mask [N, I], None: all real) switches the fusion on.
+        """x [N, T, D]; image [N, I, C] (mask [N, I], None: all real) or its keys and values switch the fusion on.
 
-        `final_norm=False` leaves the output un-normalised.
+        `final_norm=False` leaves the output un-normalised. past: of the self-attention, where a text is written word by word.
 
         As on the image side, the fusion corrects the self-attention output before norm and residual.
         """
-        a = self.attention(x, visible)
+        a = self.attention(x, visible, past)
         if image is not None and self.cross is not None:
             a = a + self.cross(a, image, image_mask)
         x = self.attention_norm(a + x)

@@ -20,12 +20,16 @@ from vlfuse.tasks import TASKS
 from vlfuse.types import CheckpointError, ConfigError
 
 ROBERTA_HEAD_WIDTH = 64  # of every published RoBERTa; the number of heads leaves no trace in the weights
+ROBERTA_FRAME = {"start": 0, "end": 2, "pad": 1}
 IMAGE, TEXT = r"vit_model\.", r"text_transformer\."
 OUR_BLOCK, OUR_LAYER = r"system.image.stages.\1.blocks.\2.", r"system.text.layers.\1."
 
 
-def rules(config: FiberConfig) -> list[Rule | Drop]:
-    """Every key of the pre-training, VQA, NLVR2, captioning and retrieval files for a model of this configuration."""
+def rules(config: FiberConfig, captioner: bool = False) -> list[Rule | Drop]:
+    """Every key of the pre-training, VQA, NLVR2, captioning and retrieval files for a model of this configuration.
+
+    captioner: `mlm_score` writes captions, as in files that have the captioner's projections, and does not fill masks.
+    """
     fused = "|".join(str(layer) for layer in range(config.text.layers - config.fuse_last, config.text.layers))
     return [
         *swin.rules(IMAGE, "system.image.", len(config.swin.depths)),
@@ -33,7 +37,8 @@ def rules(config: FiberConfig) -> list[Rule | Drop]:
         *roberta.rules(TEXT, "system.text."),
         *text_fusion(TEXT + roberta.LAYER, TEXT + roberta.LAYER.replace(r"(\d+)", f"({fused})")),
         *_joint(),
-        *_heads(),
+        *_heads("caption" if captioner else "mlm"),
+        *_captioner(config),
         *_dropped(),
     ]
 
@@ -71,15 +76,25 @@ def _joint() -> list[Rule | Drop]:
     ]
 
 
-def _heads() -> list[Rule | Drop]:
+def _heads(words: str) -> list[Rule | Drop]:
     return [
-        Rule(r"mlm_score\.transform\.dense\.(.+)", r"heads.mlm.dense.\1"),
-        Rule(r"mlm_score\.transform\.LayerNorm\.(.+)", r"heads.mlm.norm.\1"),
-        Rule(r"mlm_score\.decoder\.weight", "heads.mlm.decoder.weight"),
-        Rule(r"mlm_score\.bias", "heads.mlm.decoder.bias"),
+        Rule(r"mlm_score\.transform\.dense\.(.+)", rf"heads.{words}.dense.\1"),
+        Rule(r"mlm_score\.transform\.LayerNorm\.(.+)", rf"heads.{words}.norm.\1"),
+        Rule(r"mlm_score\.decoder\.weight", f"heads.{words}.decoder.weight"),
+        Rule(r"mlm_score\.bias", f"heads.{words}.decoder.bias"),
         Rule(r"itm_score\.fc\.(.+)", r"heads.itm.classifier.\1"),
         Rule(r"vqa_classifier\.(.+)", r"heads.vqa.classifier.\1"),
         Rule(r"nlvr2_classifier\.(.+)", r"heads.nlvr2.classifier.\1"),
+    ]
+
+
+def _captioner(config: FiberConfig) -> list[Rule | Drop]:
+    swin, first = config.swin, config.text.layers - config.fuse_last
+    stages = [swin.blocks[block][0] for block in range(len(swin.blocks) - config.fuse_last, len(swin.blocks))]
+    projected = "|".join(str(first + i) for i, stage in enumerate(stages) if stage < len(swin.depths) - 1)
+    return [
+        Rule(rf"cross_modal_att_layers\.({projected})\.(.+)", r"heads.caption.writer.project.\1.\2"),
+        Drop(r"cross_modal_att_layers\..+", "projection for a layer without fusion, never used by the reference"),
     ]
 
 
@@ -93,7 +108,6 @@ def _dropped() -> list[Rule | Drop]:
             r"rank_output\..+",
             "copy of the matching head's positive row as it was before training; itm_score is the trained one",
         ),
-        Drop(r"cross_modal_att_layers\..+", "projections of the captioner, which this version does not have"),
         Drop(r"copy_module\..+", "frozen copy of the captioner that GOLD training compares with"),
     ]
 
@@ -115,7 +129,8 @@ def import_fiber_coarse(
     """
     config = infer_config(tensors, text_heads)
     report = Report()
-    given = rename(tensors, rules(config), report)
+    captioner = any(key.startswith("cross_modal_att_layers.") for key in tensors)
+    given = rename(tensors, rules(config, captioner), report)
     require_known(report, "the checkpoint")
     if resolution is not None:
         config = at_resolution(config, resolution)
@@ -127,10 +142,6 @@ def import_fiber_coarse(
     require_fit(model.state_dict(), given, "the checkpoint")
     model.load_state_dict(given, assign=True)
     _compare_rank_output(tensors, report)
-    if any(key.startswith("cross_modal_att_layers.") for key in tensors):
-        report.notes.append(
-            "the head mlm of this file was last trained to write captions word by word, not to fill masks"
-        )
     return model.eval(), report
 
 
@@ -224,6 +235,12 @@ def _build(config: FiberConfig, given: Mapping[str, Tensor], answers: Sequence[s
         heads["mlm"] = OBJECTIVES["mlm"](system)
     if contrastive:
         heads["itc"] = OBJECTIVES["itc"](system)
+    if "caption" in have:
+        never = [config.text.vocab_size - 1]  # <mask>
+        heads["caption"] = TASKS["caption"](system, **ROBERTA_FRAME, never=never, published_search=True)
+        report.notes.append(
+            "captions are searched for as the released code does; a conventional search is `published_search` false in config.json"
+        )
     if "itm" in have:
         # Without the contrastive loss the published matching was fine-tuned on random negatives.
         heads["itm"] = OBJECTIVES["itm"](system, negatives="hard" if contrastive else "random")
@@ -289,7 +306,7 @@ def to_fiber_coarse(model: Model) -> dict[str, Tensor]:
     """
     if not isinstance(model.system, Fiber):
         raise CheckpointError(f"{type(model.system).__name__} is not FIBER; this format holds nothing else")
-    official = rules(model.system.config)
+    official = rules(model.system.config, "caption" in model.heads)
     tensors: dict[str, Tensor] = {}
     homeless = []
     for name, tensor in model.state_dict().items():

@@ -168,6 +168,8 @@ def load_folder(folder: str | os.PathLike) -> LoadedModel:
             f"{folder / TOKENIZER} has {tokenizer.vocab_size} tokens, the model knows {model.system.vocab_size}; "
             "put the tokenizer there that the model was trained with"
         )
+    if tokenizer is not None and "caption" in model.heads:
+        model.head("caption").lend(tokenizer.decode, config.preprocessing.max_text)  # type: ignore[operator]
     return LoadedModel(model.eval(), tokenizer, config.preprocessing, config)
 
 

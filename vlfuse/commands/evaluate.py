@@ -4,7 +4,7 @@ import json
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import tyro
 from rich.console import Console
@@ -13,17 +13,20 @@ from tyro.conf import Positional
 
 from vlfuse.checkpoints.folder import load_folder
 from vlfuse.checkpoints.hub import resolve_model
-from vlfuse.recipes.execute import score
+from vlfuse.recipes.execute import answers, score
+
+METRICS, SUBMISSION = Path("metrics.json"), Path("submission.json")
 
 
 def run(
-    task: Positional[Literal["vqa", "nlvr2", "nlvr", "entailment", "retrieval"]],
+    task: Positional[Literal["vqa", "nlvr2", "nlvr", "entailment", "retrieval", "caption"]],
     model: str,
     data: str,
-    out: Path = Path("metrics.json"),
+    out: Path = METRICS,
     batch_size: int = 64,
     device: str = "auto",
     strict: bool = False,
+    submission: bool = False,
 ) -> None:
     """Score a model on a task, beside what guessing reaches.
 
@@ -34,16 +37,26 @@ def run(
         out: File for the scores.
         batch_size: Samples at once.
         device: auto, cpu, cuda.
+        submission: Score nothing, but write the answers as evaluation servers take them (vqa, caption); by default to
+            `submission.json`.
         strict: Stop at the first unusable sample; otherwise such are left out and counted.
     """
-    scores = score(load_folder(resolve_model(model)), task, data, batch_size, device, strict)
+    loaded = load_folder(resolve_model(model))
+    if submission:
+        rows = answers(loaded, task, data, batch_size, device, strict)
+        write(out if out != METRICS else SUBMISSION, rows)
+        return
+    scores = score(loaded, task, data, batch_size, device, strict)
+    Console().print(table(task, scores))
+    write(out, {"task": task, "model": model, "data": data, **scores})
+
+
+def write(out: Path, content: Any) -> None:
+    """As JSON, in one step, so that a broken-off write leaves no file half written."""
     out.parent.mkdir(parents=True, exist_ok=True)
     part = out.with_suffix(".part")
-    part.write_text(
-        json.dumps({"task": task, "model": model, "data": data, **scores}, indent=2) + "\n", encoding="utf-8"
-    )
+    part.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     os.replace(part, out)
-    Console().print(table(task, scores))
     print(f"wrote {out}")
 
 
@@ -51,10 +64,23 @@ def table(task: str, scores: dict[str, float]) -> Table:
     """Scores in percent beside the share of the most frequent answer, or the recall of a random order."""
     if task == "retrieval":
         return _retrieval(scores)
+    if task == "caption":
+        return _caption(scores)
     result = Table("metric", "percent", "most frequent answer", title=f"{task}: {scores['count']:.0f} texts")
     for name, value in scores.items():
         if name not in ("count", "majority"):
             result.add_row(name, f"{100 * value:.1f}", f"{100 * scores['majority']:.1f}" if name == "accuracy" else "")
+    return result
+
+
+def _caption(scores: dict[str, float]) -> Table:
+    """Times 100, as the literature gives them; CIDEr-D beside that of a person's caption against the others'."""
+    result = Table("metric", "x 100", "a person's", title=f"caption: {scores['count']:.0f} pictures")
+    for name in ("bleu1", "bleu2", "bleu3", "bleu4", "rouge_l", "cider_d"):
+        result.add_row(name, f"{100 * scores[name]:.1f}", "")
+    if "others_cider_d" in scores:
+        both = [f"{100 * scores[f'{of}_cider_d']:.1f}" for of in ("others", "reference")]
+        result.add_row("cider_d without the first caption", *both)
     return result
 
 

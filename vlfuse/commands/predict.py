@@ -9,21 +9,23 @@ from tyro.conf import Positional
 
 import vlfuse
 from vlfuse.predict import Predictor
-from vlfuse.types import Answer, TaskError
+from vlfuse.types import Answer, Caption, TaskError
 
 
 def run(
-    task: Positional[Literal["vqa", "reason", "entailment", "match", "embed"]],
+    task: Positional[Literal["vqa", "caption", "reason", "entailment", "match", "embed"]],
     model: str,
     image: tuple[str, ...] = (),
     text: tuple[str, ...] = (),
     how: Literal["two-stage", "fused", "contrastive"] = "two-stage",
+    beam: int = 5,
+    samples: int = 0,
     device: str = "auto",
     json: bool = False,
 ) -> None:
     """Use a model on pictures and texts.
 
-    vqa and entailment put every text to every picture; reason judges every text about one picture, or about two together;
+    caption describes every picture, going on from every text if some are given; vqa and entailment put every text to every picture; reason judges every text about one picture, or about two together;
     match scores every picture with every text; embed prints unit vectors of pictures and texts.
 
     Args:
@@ -32,24 +34,40 @@ def run(
         image: Pictures: paths or URLs.
         text: Questions, statements or captions.
         how: How match scores: contrastive, fused, or the best of the first re-ranked by the second.
+        beam: Captions kept while searching for the best; 1 is greedy.
+        samples: Captions to draw at random instead of searching.
         device: auto, cpu, cuda.
         json: Print JSON, one object a line.
     """
     if task == "embed" and not (image or text):
         raise TaskError("embed needs --image FILE or --text TEXT")
-    if task != "embed" and not (image and text):
+    if task == "caption" and not image:
+        raise TaskError("caption needs --image FILE; --text TEXT gives the words it begins with")
+    if task not in ("embed", "caption") and not (image and text):
         raise TaskError(f"{task} needs --image FILE and --text TEXT; several of each may follow")
-    for row in predict(vlfuse.load(model, device), task, list(image), list(text), how):
+    for row in predict(vlfuse.load(model, device), task, list(image), list(text), how, beam, samples):
         print(dumps(row) if json else line(row))
 
 
 def predict(
-    model: Predictor, task: str, images: list[str], texts: list[str], how: str = "two-stage"
+    model: Predictor,
+    task: str,
+    images: list[str],
+    texts: list[str],
+    how: str = "two-stage",
+    beam: int = 5,
+    samples: int = 0,
 ) -> list[dict[str, Any]]:
     """One object for each answer, pair or vector."""
     if task == "reason":
         answers = model.reason(images, texts)
         return [answered({"image": images, "text": text}, a) for text, a in zip(texts, answers, strict=True)]
+    if task == "caption":
+        return [
+            described(image, prompt, caption)
+            for prompt in texts or [""]
+            for image, caption in zip(images, model.caption(images, prompt, beam=beam, samples=samples), strict=True)
+        ]
     if task == "match":
         scores = model.match(images, texts, how).tolist()
         return [
@@ -75,6 +93,12 @@ def answered(about: dict[str, Any], answer: Answer) -> dict[str, Any]:
     return {**about, "answer": answer.text, "score": round(answer.score, 4), "alternatives": dict(answer.alternatives)}
 
 
+def described(image: str, prompt: str, caption: Caption) -> dict[str, Any]:
+    others = [{"caption": text, "score": round(score, 4)} for text, score in caption.alternatives]
+    about = {"image": image, **({"prompt": prompt} if prompt else {})}
+    return {**about, "caption": caption.text, "score": round(caption.score, 4), "alternatives": others}
+
+
 def dumps(row: dict[str, Any]) -> str:
     return json.dumps(row, ensure_ascii=False)
 
@@ -84,6 +108,8 @@ def line(row: dict[str, Any]) -> str:
     if "vector" in row:
         return f"{row.get('image') or row['text']}: {' '.join(f'{x:.4f}' for x in row['vector'])}"
     pictures = row["image"] if isinstance(row["image"], str) else " + ".join(row["image"])
+    if "caption" in row:
+        return f"{pictures}: {row['caption']}"
     if "answer" in row:
         return f"{pictures}: {row['text']} -> {row['answer']} ({100 * row['score']:.0f} %)"
     return f"{row['score']:9.3f}  {pictures}: {row['text']}"

@@ -1,6 +1,7 @@
 """From a run's configuration to what `train` needs: model, tokenizer, loaders and evaluators."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -9,7 +10,7 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from vlfuse.checkpoints.config import config_to_dict, unknown
+from vlfuse.checkpoints.config import config_from_dict, config_to_dict, unknown
 from vlfuse.checkpoints.fiber_coarse import at_resolution, resolution_of
 from vlfuse.checkpoints.folder import HEADS, ModelConfig, Preprocessing, build_model, load_folder
 from vlfuse.checkpoints.hub import resolve_model
@@ -18,6 +19,7 @@ from vlfuse.checkpoints.resize import resize_bias_table
 from vlfuse.data.answers import AnswerList, normalize_word
 from vlfuse.data.collate import ALL, Collate
 from vlfuse.data.loader import Loader
+from vlfuse.data.problems import SampleError
 from vlfuse.data.readers import Dataset, open_dataset
 from vlfuse.data.scenes import ANSWERS, SceneDataset
 from vlfuse.data.tokenizer import Tokenizer
@@ -27,11 +29,14 @@ from vlfuse.engine.evaluate import EVALUATIONS
 from vlfuse.engine.optimiser import freeze
 from vlfuse.engine.run import Evaluation, Run, Source
 from vlfuse.engine.train import Evaluator
+from vlfuse.metrics.caption import CiderD
 from vlfuse.systems.base import Model, System
 from vlfuse.systems.fiber import Fiber
+from vlfuse.tasks.captioning import Captioning, Learning
 from vlfuse.tasks.vqa import Vqa
-from vlfuse.types import CheckpointError, ConfigError
+from vlfuse.types import CheckpointError, ConfigError, DataError
 
+COUNTED, COUNTED_SCENES = 200_000, 2_000  # samples whose captions tell how rare words are
 FIELDS = ("captions", "questions", "statements", "regions")
 
 
@@ -59,6 +64,8 @@ def build(run: Run, world: World | None = None) -> Built:
     world = world or World()
     datasets = {spec: open_dataset(spec) for spec in {s.data for s in run.sources} | {e.data for e in run.evaluations}}
     model, tokenizer, preprocessing = build_start(run, datasets)
+    if "caption" in model.heads:
+        teach_captioning(run, model, tokenizer, preprocessing, datasets)
     check_texts(run, model)
     freeze(model, run.optim)
     loaders = tuple(
@@ -86,7 +93,7 @@ def build_start(run: Run, datasets: dict[str, Dataset]) -> tuple[Model, Tokenize
     preprocessing = Preprocessing(size=run.image_size, max_text=run.max_text, keep_aspect=run.keep_aspect)
     if run.mean:
         preprocessing = replace(preprocessing, mean=tuple(run.mean), std=tuple(run.std))
-    settings = {name: head_settings(run, name, datasets) for name in names}
+    settings = {name: head_settings(run, name, datasets, tokenizer) for name in names}
     model = build_model(ModelConfig(run.system, run.config, settings, preprocessing))
     return model, tokenizer, preprocessing
 
@@ -104,9 +111,9 @@ def build_on(run: Run, names: list[str], datasets: dict[str, Dataset]) -> tuple[
         max_text=run.max_text or given.max_text,
         keep_aspect=run.keep_aspect or given.keep_aspect,
     )
-    settings = {name: head_settings(run, name, datasets) for name in names}
+    settings = {name: head_settings(run, name, datasets, loaded.tokenizer) for name in names}
     for name in names:
-        if name in old.heads and name not in run.heads and name != "vqa":
+        if name in old.heads and name not in run.heads and name not in ("vqa", "caption"):
             settings[name] = loaded.config.heads[name]
     # What looks for regions slides its windows over pictures of any size, as published; only whole pictures in one size have
     # windows that grow with them.
@@ -118,6 +125,9 @@ def build_on(run: Run, names: list[str], datasets: dict[str, Dataset]) -> tuple[
     for name in names:
         if name in old.heads:
             carry(old.head(name), model.head(name))
+        elif name == "caption" and "mlm" in old.heads:
+            for part in ("dense", "norm", "decoder"):  # words are words, whether filled in or written one by one
+                carry(old.head("mlm").get_submodule(part), model.head(name).get_submodule(part))
     return model, loaded.tokenizer, preprocessing
 
 
@@ -152,13 +162,43 @@ def carry(old: nn.Module, new: nn.Module) -> None:
         new.load_state_dict(old.state_dict())
 
 
-def head_settings(run: Run, head: str, datasets: dict[str, Dataset]) -> dict[str, Any]:
-    """Settings from the run; the answers of a question head come from its training data unless given."""
+def head_settings(run: Run, head: str, datasets: dict[str, Dataset], tokenizer: Tokenizer) -> dict[str, Any]:
+    """Settings from the run; the answers of a question head come from its training data unless given. Those of captioning
+    say how it learns; what belongs to the model is its tokenizer's frame."""
+    if head == "caption":
+        never = [tokenizer.mask_id, tokenizer.unk_id]
+        return {"start": tokenizer.bos_id, "end": tokenizer.eos_id, "pad": tokenizer.pad_id, "never": never}
     settings = dict(run.heads.get(head, {}))
     if head == "vqa" and "answers" not in settings:
         least = settings.pop("min_count", 1)
         settings["answers"] = known_answers([datasets[s.data] for s in run.sources if "vqa" in s.heads], least)
     return settings
+
+
+def teach_captioning(
+    run: Run, model: Model, tokenizer: Tokenizer, given: Preprocessing, datasets: dict[str, Dataset]
+) -> None:
+    """Tell the captioning head how it learns (`run.heads`) and give it what that takes."""
+    head: Captioning = model.head("caption")  # type: ignore[assignment]
+    head.lend(tokenizer.decode, given.max_text)
+    head.learning = config_from_dict(Learning, dict(run.heads.get("caption", {})), "run.heads.caption")
+    if head.learning.by == "cider" and head.learning.frequencies:
+        try:
+            head.reward = CiderD.load(head.learning.frequencies)
+        except (OSError, ValueError) as error:
+            raise DataError(f"the document frequencies {head.learning.frequencies} cannot be read: {error}") from error
+    elif head.learning.by == "cider":
+        sources = [datasets[source.data] for source in run.sources if "caption" in source.heads]
+        head.reward = CiderD.of([head.words(text) for text in group] for group in some_captions(sources))
+
+
+def some_captions(datasets: Iterable[Dataset]) -> Iterator[tuple[str, ...]]:
+    """The captions of samples spread evenly over data sets; of scenes, which are drawn as they are read, fewer."""
+    for dataset in datasets:
+        most = COUNTED_SCENES if isinstance(dataset, SceneDataset) else COUNTED
+        for index in range(0, len(dataset), max(1, len(dataset) // most)):
+            with suppress(SampleError):  # training leaves it out, too, and counts it
+                yield dataset[index].captions
 
 
 def known_answers(datasets: Iterable[Dataset], min_count: int) -> tuple[str, ...]:

@@ -1,5 +1,6 @@
 """Evaluation of tasks over a whole data set; with several processes the counts are exact, no sample is seen twice."""
 
+import re
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ import torch.distributed as dist
 from vlfuse.engine.distributed import World
 from vlfuse.engine.step import Loader
 from vlfuse.metrics.accuracy import accuracy, group_means, majority
+from vlfuse.metrics.caption import caption_metrics
 from vlfuse.metrics.nlvr2 import nlvr2_metrics
 from vlfuse.metrics.retrieval import retrieval_metrics
 from vlfuse.metrics.vqa import normalise, vqa_scores
@@ -18,6 +20,7 @@ from vlfuse.systems.base import Model, texts_of
 from vlfuse.tasks.retrieval import encode_gallery, two_stage
 from vlfuse.types import Batch, TaskError
 
+NLVR2_PAIR = re.compile(r"(dev|test1|test2)-\d+-\d+(-\d+)?")  # the name of a pair in its published evaluation sets
 CANDIDATES = 32  # of each query, re-ranked by fusion
 
 
@@ -78,11 +81,23 @@ def statements(head: str) -> Callable[[Model, Loader, World], dict[str, float]]:
         _require(judged, "statements with labels")
         answers, labels = [row.answer for row in judged], [row.record.label for row in judged]
         found = {"accuracy": accuracy(answers, labels), "majority": majority(labels), "count": float(len(judged))}
-        if all(row.sample.count("-") == 3 for row in judged):
-            found["consistency"] = nlvr2_metrics([row.sample for row in judged], answers, labels)["consistency"]
+        if all(NLVR2_PAIR.fullmatch(row.sample) for row in judged):
+            found["consistency"] = nlvr2_metrics(identifiers(judged), answers, labels)["consistency"]
         return found
 
     return scores
+
+
+def identifiers(judged: Sequence[Judged]) -> list[str]:
+    """NLVR2's `split-set-pair-sentence` of statements whose samples are named `split-set-pair`: a set's sentences are told apart by
+    their words, as one sentence comes with several of its pairs."""
+    sentences: dict[tuple[str, str], int] = {}
+    found = []
+    for row in judged:
+        split, number, pair = row.sample.split("-")[:3]
+        sentence = sentences.setdefault((f"{split}-{number}", row.record.text), len(sentences))
+        found.append(f"{split}-{number}-{pair}-{sentence}")
+    return found
 
 
 def retrieval(model: Model, loader: Loader, world: World) -> dict[str, float]:
@@ -108,13 +123,58 @@ def retrieval(model: Model, loader: Loader, world: World) -> dict[str, float]:
     }
 
 
+def _captions(model: Model, loader: Loader, world: World) -> list[Judged]:
+    """One caption for each image, whose record is what people wrote."""
+    rows = []
+    for batch in loader.iterate():
+        answers = model.decode(batch.to(world.device), "caption")
+        for sample, answer in zip(batch.samples, answers, strict=True):
+            rows.append(Judged(sample.captions, sample.id, answer.text, answer.score))
+    return gathered(rows, world)
+
+
+def captioning(model: Model, loader: Loader, world: World) -> dict[str, float]:
+    """{"bleu1".."bleu4", "rouge_l", "cider_d", "count"} of one caption for each image, against all of people's captions.
+
+    Where every image has two captions or more: "reference_cider_d", of each image's first caption against the others, and beside
+    it "others_cider_d", that of the model's against the same others. Images without captions are left out.
+    """
+    rows = [row for row in _captions(model, loader, world) if row.record]
+    _require(rows, "captions")
+    written, people = [row.answer for row in rows], [row.record for row in rows]
+    found = caption_metrics(written, people)
+    if all(len(group) > 1 for group in people):
+        first, others = [group[0] for group in people], [group[1:] for group in people]
+        found["reference_cider_d"] = caption_metrics(first, others)["cider_d"]
+        found["others_cider_d"] = caption_metrics(written, others)["cider_d"]
+    return found | {"count": float(len(rows))}
+
+
 EVALUATIONS: dict[str, Task] = {
     "retrieval": Task("captions", retrieval, shared=False),
+    "caption": Task("captions", captioning),
     "vqa": Task("questions", vqa),
     "nlvr2": Task("statements", statements("nlvr2")),
     "nlvr": Task("statements", statements("nlvr")),
     "entailment": Task("statements", statements("entailment")),
 }
+
+
+@torch.no_grad()
+def submission(model: Model, loader: Loader, world: World, task: str) -> list[dict[str, Any]]:
+    """The answers of a task in the form that its evaluation server takes: vqa, [{"question_id", "answer"}]; caption,
+    [{"image_id", "caption"}], the number being what ends the sample's id. Ids that are numbers are written as such."""
+    if task == "vqa":
+        judged = judge(model, loader, world, "vqa")
+        return [{"question_id": _number(row.record.id), "answer": row.answer} for row in judged]
+    if task != "caption":
+        raise TaskError(f"there is no submission file of {task}; there is one of vqa and of caption")
+    rows = _captions(model, loader, world)
+    return [{"image_id": _number(row.sample.rpartition("_")[2]), "caption": row.answer} for row in rows]
+
+
+def _number(name: str) -> int | str:
+    return int(name) if name.isdigit() else name
 
 
 def gathered(rows: list[Judged], world: World) -> list[Judged]:

@@ -39,21 +39,26 @@ class GatedCrossAttention(nn.Module):
             None  # while a list, every pass adds where it looked, [B, N, K], mean over heads
         )
 
-    def forward(self, x: Tensor, context: Tensor, mask: Tensor | None) -> Tensor:
-        """x [B, N, D], context [B, K, C], mask [B, K] bool (True = visible) or None -> [B, N, D]."""
-        B, N, D = x.shape
-        query = self.query(self.norm(x)).view(B, N, self.heads, -1).transpose(1, 2)
+    def keys_values(self, context: Tensor) -> tuple[Tensor, Tensor]:
+        """context [B, K, C] -> keys and values [B, H, K, D / H]: all that `forward` needs of it."""
         key, value = (
-            self.key_value(self.context_norm(context))
-            .view(B, -1, 2, self.heads, D // self.heads)
-            .permute(2, 0, 3, 1, 4)
+            self.key_value(self.context_norm(context)).unflatten(-1, (2, self.heads, -1)).permute(2, 0, 3, 1, 4)
         )
+        return key, value
+
+    def forward(self, x: Tensor, context: Tensor | tuple[Tensor, Tensor], mask: Tensor | None) -> Tensor:
+        """x [B, N, D], context [B, K, C] or its keys and values, mask [B, K] bool (True = visible) or None -> [B, N, D].
+
+        Several rows of x may share a context, B of it for k B rows in groups of k: each query attends on its own.
+        """
+        key, value = context if isinstance(context, tuple) else self.keys_values(context)
+        query = self.query(self.norm(x)).view(len(key), -1, self.heads, key.shape[-1]).transpose(1, 2)
         visible = None if mask is None else mask[:, None, None, :]
         if self.watched is not None:
-            score = query.float() @ key.float().transpose(-1, -2) / (D // self.heads) ** 0.5
+            score = query.float() @ key.float().transpose(-1, -2) / key.shape[-1] ** 0.5
             score = score if visible is None else score.masked_fill(~visible, float("-inf"))
             self.watched.append(score.softmax(-1).mean(1))
         dropout = self.dropout if self.training else 0.0
         y = F.scaled_dot_product_attention(query, key, value, attn_mask=visible, dropout_p=dropout)
-        y = self.proj(y.transpose(1, 2).reshape(B, N, D))
+        y = self.proj(y.transpose(1, 2).reshape(x.shape))
         return self.gate * F.dropout(y, self.dropout, self.training)

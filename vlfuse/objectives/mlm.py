@@ -12,8 +12,8 @@ from vlfuse.systems.base import Head, States, System, texts_of
 from vlfuse.types import Batch, DataError, Tokens
 
 
-class MaskedLanguageModeling(Head):
-    """Predict the masked tokens of a caption from the rest of it and the image. The decoder is not tied to the embeddings."""
+class WordHead(Head):
+    """A head that scores every word of the vocabulary. The decoder is not tied to the embeddings."""
 
     reads = "captions"
 
@@ -26,7 +26,15 @@ class MaskedLanguageModeling(Head):
 
     def logits(self, text: Tensor) -> Tensor:
         """[..., E] fused text -> [..., V]."""
-        return self.decoder(self.norm(F.gelu(self.dense(text))))
+        return self.decoder(self.before_words(text))
+
+    def before_words(self, text: Tensor) -> Tensor:
+        """What the decoder reads: [..., E] -> [..., E]."""
+        return self.norm(F.gelu(self.dense(text)))
+
+
+class MaskedLanguageModeling(WordHead):
+    """Predict the masked tokens of a caption from the rest of it and the image."""
 
     def forward(self, system: System, states: States, batch: Batch) -> dict[str, Tensor]:
         captions = texts_of(batch, self.reads)

@@ -1,6 +1,6 @@
 """Recipes: functions that return a whole training run, read from top to bottom."""
 
-from vlfuse.recipes.finetune import entailment, nlvr, nlvr2, retrieval, vqa
+from vlfuse.recipes.finetune import caption, entailment, nlvr, nlvr2, retrieval, vqa
 from vlfuse.recipes.nano import fiber_nano
 from vlfuse.recipes.pretrain import fiber_coarse
 
@@ -11,5 +11,6 @@ RECIPES = {
     "nlvr2": nlvr2,
     "nlvr": nlvr,
     "entailment": entailment,
+    "caption": caption,
     "retrieval": retrieval,
 }

@@ -2,7 +2,10 @@
 
 import json
 import shutil
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+from typing import Any, TypeVar
 
 import torch
 
@@ -12,14 +15,16 @@ from vlfuse.data.problems import Problems
 from vlfuse.data.readers import open_dataset
 from vlfuse.data.tokenizer import Tokenizer
 from vlfuse.engine.build import build, evaluation_loader
-from vlfuse.engine.distributed import barrier, start
-from vlfuse.engine.evaluate import EVALUATIONS
+from vlfuse.engine.distributed import World, barrier, start
+from vlfuse.engine.evaluate import EVALUATIONS, submission
 from vlfuse.engine.log import LOG
 from vlfuse.engine.run import RUN, Run
+from vlfuse.engine.step import Loader
 from vlfuse.engine.train import METRICS, train
 from vlfuse.systems.base import Model
 from vlfuse.types import CheckpointError, ConfigError
 
+T = TypeVar("T")
 MODEL = "model"  # of a run folder: the released model
 
 
@@ -93,8 +98,31 @@ def score(
     loaded: LoadedModel, task: str, data: str, batch_size: int = 64, device: str = "auto", strict: bool = False
 ) -> dict[str, float]:
     """The scores of a released model on a task of EVALUATIONS. Raises TaskError where the model has no head for it."""
+    return _evaluated(EVALUATIONS[_known(task)].scores, loaded, task, data, batch_size, device, strict)
+
+
+def answers(
+    loaded: LoadedModel, task: str, data: str, batch_size: int = 64, device: str = "auto", strict: bool = False
+) -> list[dict[str, Any]]:
+    """The submission file of a task, see `vlfuse.engine.evaluate.submission`; the data needs no answers."""
+    return _evaluated(partial(submission, task=_known(task)), loaded, task, data, batch_size, device, strict)
+
+
+def _known(task: str) -> str:
     if task not in EVALUATIONS:
         raise ConfigError(unknown(f"task '{task}'", task, EVALUATIONS))
+    return task
+
+
+def _evaluated(
+    how: Callable[[Model, Loader, World], T],
+    loaded: LoadedModel,
+    task: str,
+    data: str,
+    batch_size: int,
+    device: str,
+    strict: bool,
+) -> T:
     if loaded.tokenizer is None:
         raise CheckpointError("the model has no tokenizer.json; put the file of its tokenizer into its folder")
     world = start(device)
@@ -103,7 +131,7 @@ def score(
         reads, open_dataset(data), loaded.tokenizer, loaded.preprocessing, batch_size, strict=strict
     )
     with torch.no_grad():
-        found = EVALUATIONS[task].scores(loaded.model.to(world.device).eval(), loader, world)
+        found = how(loaded.model.to(world.device).eval(), loader, world)
     tell(loader.problems, "left out")
     return found
 

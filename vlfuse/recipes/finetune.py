@@ -1,4 +1,4 @@
-"""Fine-tuning for a task: questions, statements about one picture or two, entailment, retrieval."""
+"""Fine-tuning for a task: questions, statements about one picture or two, entailment, captions, retrieval."""
 
 import math
 from contextlib import suppress
@@ -13,6 +13,7 @@ from vlfuse.recipes.asked import Asked
 from vlfuse.recipes.pretrain import small_optim
 from vlfuse.recipes.scenes import scenes
 from vlfuse.recipes.sizes import size_of
+from vlfuse.tasks.captioning import Learning
 from vlfuse.types import ConfigError, DataError
 
 LOOKED_AT = 256  # samples that tell how many texts a sample has
@@ -43,6 +44,7 @@ PUBLISHED = {
     "nlvr2": published(256, 5, image_size=384),
     "nlvr": published(256, 5, image_size=384),
     "entailment": published(256, 5, image_size=384),
+    "caption": published(512, 10, image_size=576, head_multiplier=5.0),
     "itc": published(1024, 10, image_size=576, head_multiplier=5.0),
     "itm": published(1024, 10, image_size=384, head_multiplier=5.0),
 }
@@ -52,11 +54,15 @@ SMALL = {
     "nlvr2": Plan(32, 2, 15, 1.0),
     "nlvr": Plan(64, 2, 15, 1.0),
     "entailment": Plan(64, 2, 15, 1.0),
+    "caption": Plan(32, 1, 15, 1.0),
     "itc": Plan(64, 1, 15, 1.0),
     "itm": Plan(64, 1, 15, 1.0),
 }
+CAPTION_RATES = {"mle": 5e-5, "gold": 1e-5, "cider": 1e-6}  # published, at base size
+SMALL_CAPTION_RATES = {"mle": 1.0, "gold": 0.2, "cider": 0.1}  # of a small model's own rate
 READS = {"vqa": "questions", "nlvr2": "statements", "nlvr": "statements", "entailment": "statements"}
 SCENES = {
+    "caption": {"captions": 4, "fields": "captions"},
     "vqa": {"questions": 6, "fields": "questions"},
     "nlvr2": {"paired": 1},
     "nlvr": {"fields": "statements"},
@@ -101,6 +107,29 @@ def retrieval(asked: Asked, by: Literal["itc", "itm", "both"] = "both") -> Run:
     heads = {"itc": 1.0, "itm": 1.0} if by == "both" else {by: 1.0}
     run = _finetune(asked, "retrieval", "itm" if by == "itm" else "itc", heads)
     return replace(run, heads={"itm": {"negatives": "random"}}) if by == "itm" else run
+
+
+def caption(
+    asked: Asked,
+    learn: Literal["mle", "gold", "cider"] = "mle",
+    frequencies: str = "",
+    published_arithmetic: bool = False,
+) -> Run:
+    """Write captions of pictures.
+
+    Args:
+        learn: mle (people's words), then gold (likely words weigh more), then cider (drawn captions, rewarded), each from the model
+            of the one before (--init).
+        frequencies: For cider: a file of document frequencies; by default those of the training data.
+        published_arithmetic: gold and cider as FIBER's released code computes them.
+    """
+    small = asked.size_name != "base"
+    run = _finetune(asked, "caption", "caption", {"caption": 1.0})
+    rate = run.optim.lr * SMALL_CAPTION_RATES[learn] if small else CAPTION_RATES[learn]
+    settings = {"by": learn, "frequencies": frequencies, "published": published_arithmetic}
+    # A checkpoint falls where gold copies its model, so that a resumed run has the same copies.
+    every = Learning.refresh if learn == "gold" else run.save_every
+    return replace(run, optim=replace(run.optim, lr=rate), heads={"caption": settings}, save_every=every)
 
 
 def read_answers(file: str) -> list[str]:

@@ -3,13 +3,29 @@
 Shapes: B images, N texts, P pooled width, E embedding width.
 """
 
+from __future__ import annotations
+
 from abc import ABC, abstractmethod
 from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
 
-from vlfuse.types import Answer, Batch, Fused, FusedMaps, Images, ImageState, Look, TaskError, Texts, TextState, Tokens
+from vlfuse.layers.cache import Past
+from vlfuse.types import (
+    Answer,
+    Batch,
+    Fused,
+    FusedMaps,
+    Images,
+    ImageState,
+    Look,
+    Rows,
+    TaskError,
+    Texts,
+    TextState,
+    Tokens,
+)
 
 Role = Literal["base", "image", "head", "cross"]
 
@@ -60,6 +76,10 @@ class System(nn.Module, ABC):
     def project_text(self, state: TextState) -> Tensor:
         """[N, E], unit length."""
 
+    def decoder(self) -> Decoder:
+        """A new decoder that writes texts about images with this system's layers."""
+        raise TaskError(f"{type(self).__name__} has no decoder that writes text, so it can have no head that captions")
+
     def similarity(self, image: Tensor, text: Tensor) -> Tensor:
         """Contrastive logits of unit embeddings [B, E] and [N, E]: [B, N], in full precision also under autocast.
 
@@ -82,6 +102,31 @@ def recompute(module: nn.Module, on: bool) -> None:
     for part in module.modules():
         if hasattr(part, "recompute"):
             part.recompute = on  # type: ignore[assignment]
+
+
+class Decoder(nn.Module, ABC):
+    """What it takes, beside a system's own weights, to write a text about an image from left to right.
+
+    The system is handed to every call, for its weights belong to the model and not to this part of it.
+    """
+
+    @abstractmethod
+    def past(self, system: Any) -> Past:
+        """An empty cache for `forward`."""
+
+    @abstractmethod
+    def remember(self, system: Any, image: ImageState) -> Rows:
+        """All that the image contributes to every word, computed once."""
+
+    @abstractmethod
+    def forward(
+        self, system: Any, ids: Tensor, memory: Rows, mask: Tensor | None = None, past: Past | None = None
+    ) -> Tensor:
+        """ids [N, T] -> [N, T, E], width `system.text_width`; each token sees those before it, itself and its image.
+
+        memory: of N images, or of N / k where rows in groups of k share one. mask [N, T]: True at real tokens; None, all.
+        past: what earlier calls computed of the tokens before these; it is added to.
+        """
 
 
 class States:
@@ -142,7 +187,7 @@ class Head(nn.Module, ABC):
         """{"loss": scalar with gradient, and any number of detached scalars to log}."""
 
     def decode(self, system: System, states: States, batch: Batch) -> list[Answer]:
-        """One answer for each text row, in the user's own labels."""
+        """One answer for each text row, in the user's own labels (captioning: for each image)."""
         raise TaskError(f"{type(self).__name__} is a pre-training objective and gives no answers")
 
     def settings(self) -> dict[str, Any]:

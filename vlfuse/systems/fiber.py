@@ -16,6 +16,7 @@ from vlfuse.fusion.gated import GatedCrossAttention
 from vlfuse.layers.mlp import Pooler, init_fan_in, init_normal
 from vlfuse.systems import fiber_maps
 from vlfuse.systems.base import Role, System
+from vlfuse.systems.fiber_decoder import FiberDecoder
 from vlfuse.types import ConfigError, Fused, FusedMaps, Images, ImageState, Look, TextState, Tokens
 
 
@@ -160,12 +161,20 @@ class Fiber(System):
 
     def project_image(self, state: ImageState) -> Tensor:
         """The dual encoder's image side: the same top blocks with the fusion off, their norm on. [B, E]."""
+        top = self.image_alone(state)
+        x = self.image_transform_itc(self.image.norm(top.tokens))
+        return F.normalize(self.image_pooler_itc(mean(x, top.valid)).float(), dim=-1)
+
+    def image_alone(self, state: ImageState) -> ImageState:
+        """The top image blocks with the fusion off, not normalised."""
         x, grid, valid = state.tokens, state.grid, state.valid
         for number, _ in self.pairs:
             x = self.image.block(number, x, grid, valid)
             x, grid, valid = self.image.after(number, x, grid, valid)
-        x = self.image_transform_itc(self.image.norm(x))
-        return F.normalize(self.image_pooler_itc(mean(x, valid)).float(), dim=-1)
+        return ImageState(x, grid, valid)
+
+    def decoder(self) -> FiberDecoder:
+        return FiberDecoder(self)
 
     def project_text(self, state: TextState) -> Tensor:
         """The dual encoder's text side. [N, E]."""

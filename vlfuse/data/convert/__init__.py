@@ -3,9 +3,12 @@
 from collections.abc import Callable
 from pathlib import Path
 
+from vlfuse.data.convert.arrow import convert_arrow
 from vlfuse.data.convert.coco import convert_coco
 from vlfuse.data.convert.easy_vqa import convert_easy_vqa
 from vlfuse.data.convert.flickr30k import convert_flickr30k
+from vlfuse.data.convert.gqa import convert_gqa
+from vlfuse.data.convert.karpathy import convert_karpathy
 from vlfuse.data.convert.lvis import convert_lvis
 from vlfuse.data.convert.mdetr import convert_mdetr
 from vlfuse.data.convert.nlvr1 import convert_nlvr1
@@ -15,15 +18,22 @@ from vlfuse.data.convert.odvg import convert_odvg
 from vlfuse.data.convert.open_images import convert_open_images
 from vlfuse.data.convert.refcoco import convert_refcoco
 from vlfuse.data.convert.report import Report
+from vlfuse.data.convert.snli_ve import convert_snli_ve
 from vlfuse.data.convert.visual_genome import convert_visual_genome
+from vlfuse.data.convert.visual_genome_texts import convert_vg_captions, convert_vg_qa
 from vlfuse.data.convert.vqa_rad import convert_vqa_rad
 from vlfuse.data.convert.vqa_v2 import convert_vqa_v2
+from vlfuse.data.convert.web_captions import convert_conceptual, convert_sbu
 from vlfuse.types import DataError
 
 CONVERTERS: dict[str, Callable[[Path, Path], Report]] = {
+    "arrow": convert_arrow,
     "coco": convert_coco,
+    "conceptual-captions": convert_conceptual,
     "easy-vqa": convert_easy_vqa,
     "flickr30k": convert_flickr30k,
+    "gqa": convert_gqa,
+    "karpathy": convert_karpathy,
     "lvis": convert_lvis,
     "mdetr": convert_mdetr,
     "nlvr1": convert_nlvr1,
@@ -32,6 +42,10 @@ CONVERTERS: dict[str, Callable[[Path, Path], Report]] = {
     "odvg": convert_odvg,
     "open-images": convert_open_images,
     "refcoco": convert_refcoco,
+    "sbu": convert_sbu,
+    "snli-ve": convert_snli_ve,
+    "vg-captions": convert_vg_captions,
+    "vg-qa": convert_vg_qa,
     "visual-genome": convert_visual_genome,
     "vqa-rad": convert_vqa_rad,
     "vqa-v2": convert_vqa_v2,
