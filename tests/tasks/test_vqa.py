@@ -4,7 +4,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from tests.contract.sizes import ANSWERS, images, texts, tiny_model, tiny_system
+from tests.contract.sizes import ANSWERS, batch_for, images, texts, tiny_model, tiny_system
 from vlfuse.systems.base import States
 from vlfuse.tasks.vqa import Vqa, best
 from vlfuse.types import Batch, ConfigError, DataError
@@ -46,3 +46,15 @@ def test_a_list_of_answers_is_needed_and_kept():
 def test_training_needs_answers():
     with pytest.raises(DataError, match="no answers"):
         tiny_model("fiber", "vqa")(Batch(images(1), questions=texts([0])), ("vqa",))
+
+
+def test_one_right_answer_is_told_by_softmax():
+    system = tiny_system("fiber")
+    head, batch = Vqa(system, ANSWERS, single=True), batch_for("vqa")
+    states = States(system, batch)
+    logits = head.logits(system, states, batch)
+    loss = head(system, states, batch)["loss"]
+    torch.testing.assert_close(loss, F.cross_entropy(logits, batch.questions.target.argmax(1)))
+    for answer, row in zip(head.decode(system, states, batch), logits.softmax(1), strict=True):
+        assert answer.score == pytest.approx(row.max().item(), rel=1e-5)
+    assert head.settings() == {"answers": ANSWERS, "single": True}

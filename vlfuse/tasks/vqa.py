@@ -4,6 +4,7 @@ Shapes: N questions, A answers, P pooled width.
 """
 
 import math
+from typing import Any
 
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -33,8 +34,8 @@ class Vqa(Head):
         # Every answer starts at probability 1 / A; from 1 / 2 a small model spends its first thousand steps getting there.
         nn.init.constant_(self.classifier[-1].bias, -math.log(len(self.answers)))  # type: ignore[arg-type]
 
-    def settings(self) -> dict[str, tuple[str, ...]]:
-        return {"answers": self.answers, "single": self.single}
+    def settings(self) -> dict[str, Any]:
+        return {"answers": self.answers} | ({"single": True} if self.single else {})
 
     def logits(self, system: System, states: States, batch: Batch) -> Tensor:
         """[N, A]."""
