@@ -61,7 +61,30 @@ IDLE = {  # parts of a system that a head has no use for; everything else must l
         ),
         "grounding": (*DUAL, "temperature", "_transform.", "_pooler."),
         None: (*DUAL, "temperature", "text.layers.2.output_norm."),  # fused: the last text layer is not normalised
-    }
+    },
+    "bridgetower": {
+        "itc": (
+            "_layers.",
+            "_bridges.",
+            "image_norm.",
+            "text_norm.",
+            "_transform.",
+            "_pooler.",
+            "token_types",
+        ),  # from the backbones alone
+        "mlm": ("_projection.", "temperature", "_pooler."),
+        "tagging": (
+            "_projection.",
+            "temperature",
+            "_pooler.",
+            "_layers.",
+            "_bridges.",
+            "_norm.",
+            "token_types",
+            "text",
+        ),
+        None: ("_projection.", "temperature"),
+    },
 }
 # Share of the loss that cannot be learnt away: targets between 0 and 1 have an entropy (how central a place is).
 FLOOR = {"grounding": 0.25}
@@ -70,7 +93,8 @@ UNREAD = {
     "fiber": {
         "mlm": ("image.stages.2.blocks.1.",),
         "pointing": ("image.stages.2.blocks.1.",),
-    }
+    },
+    "bridgetower": {"mlm": ("image_layers.1.",)},
 }
 
 

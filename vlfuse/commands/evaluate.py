@@ -11,8 +11,7 @@ from rich.console import Console
 from rich.table import Table
 from tyro.conf import Positional
 
-from vlfuse.checkpoints.folder import load_folder
-from vlfuse.checkpoints.hub import resolve_model
+from vlfuse.checkpoints.hub import load_model
 from vlfuse.recipes.execute import score
 
 
@@ -36,7 +35,7 @@ def run(
         device: auto, cpu, cuda.
         strict: Stop at the first unusable sample; otherwise such are left out and counted.
     """
-    scores = score(load_folder(resolve_model(model)), task, data, batch_size, device, strict)
+    scores = score(load_model(model), task, data, batch_size, device, strict)
     out.parent.mkdir(parents=True, exist_ok=True)
     part = out.with_suffix(".part")
     part.write_text(

@@ -15,6 +15,7 @@ from vlfuse.data.convert.odvg import convert_odvg
 from vlfuse.data.convert.open_images import convert_open_images
 from vlfuse.data.convert.refcoco import convert_refcoco
 from vlfuse.data.convert.report import Report
+from vlfuse.data.convert.vg_qa import convert_vg_qa
 from vlfuse.data.convert.visual_genome import convert_visual_genome
 from vlfuse.data.convert.vqa_rad import convert_vqa_rad
 from vlfuse.data.convert.vqa_v2 import convert_vqa_v2
@@ -33,6 +34,7 @@ CONVERTERS: dict[str, Callable[[Path, Path], Report]] = {
     "open-images": convert_open_images,
     "refcoco": convert_refcoco,
     "visual-genome": convert_visual_genome,
+    "vg-qa": convert_vg_qa,
     "vqa-rad": convert_vqa_rad,
     "vqa-v2": convert_vqa_v2,
 }
