@@ -109,6 +109,22 @@ def test_the_second_picture_has_a_type_of_its_own():
     assert not torch.allclose(system.pooled(system.as_picture(image, 1), text), system.pooled(image, text))
 
 
+def test_where_texts_look():
+    """One look for each layer, over the picture's own patches; the attention that is looked up is the one that fuses."""
+    system = system_of()
+    image, text = system.encode_image(images(2)), system.encode_text(tokens(2))
+    looks = system.looks(image, text)
+    assert len(looks) == system.config.layers and looks[0].grid == image.grid
+    for look in looks:
+        assert look.weights.shape == (2, text.mask.shape[1], image.grid[0] * image.grid[1])
+        torch.testing.assert_close(look.weights.sum(-1), torch.ones(look.weights.shape[:2]))
+    attention, context = system.text_layers[0].cross, torch.randn(2, 5, 16)
+    mask = torch.tensor([[True] * 5, [True, True, False, False, False]])
+    weights = attention.look(text.opening, context, mask)
+    assert not weights[1, :, 2:].any()
+    torch.testing.assert_close(weights.sum(-1), torch.ones(weights.shape[:2]))
+
+
 def test_recomputing_changes_no_gradient():
     model = tiny_model("bridgetower", "itm").train()
     system = model.system

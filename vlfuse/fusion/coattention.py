@@ -34,6 +34,15 @@ class Attention(nn.Module):
             y = y.transpose(1, 2).reshape(B, Q, D)
         return F.dropout(self.proj(y), self.dropout, self.training)
 
+    def look(self, x: Tensor, context: Tensor, mask: Tensor | None) -> Tensor:
+        """Where each query looks: attention [B, Q, K], the mean over heads."""
+        query = self.query(x).view(*x.shape[:2], self.heads, -1).transpose(1, 2)
+        key = self.key_value(context)[..., : x.shape[-1]].view(*context.shape[:2], self.heads, -1).transpose(1, 2)
+        scores = query @ key.transpose(-2, -1) * query.shape[-1] ** -0.5
+        if mask is not None:
+            scores = scores.masked_fill(~mask[:, None, None, :], float("-inf"))
+        return scores.float().softmax(-1).mean(1)
+
     def _lone(self, query: Tensor, context: Tensor, mask: Tensor | None, dropout: float) -> Tensor:
         """The same for a single query [B, H, 1, d], without a key and a value for every token: q (K c) = (q K) c, and the
         values are mixed before they are projected. The bias of the keys moves all scores alike, so it falls out."""

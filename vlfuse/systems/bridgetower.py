@@ -18,7 +18,7 @@ from vlfuse.fusion.bridge import Bridge, BridgeKind
 from vlfuse.fusion.coattention import CrossLayer
 from vlfuse.layers.mlp import Pooler, init_fan_in, init_normal
 from vlfuse.systems.base import Role, System
-from vlfuse.types import ConfigError, Fused, Images, ImageState, TextState, Tokens, resize_text
+from vlfuse.types import ConfigError, Fused, Images, ImageState, Look, TextState, Tokens, resize_text
 
 PICTURES = 2  # a statement is about one picture or a pair (NLVR2)
 
@@ -221,6 +221,21 @@ class BridgeTower(System):
             return y
         level = state.levels[number] + self.token_types.weight[0]
         return self.text_norm(level) if y is None else self.text_bridges[number - 1](level, y, state.mask)
+
+    def looks(self, image: BridgedImage, text: BridgedText) -> list[Look]:  # type: ignore[override]
+        """Where each text token looks in the image, for every cross-modal layer; what falls on the class token is left out."""
+        x: Tensor | None = None
+        y: Tensor | None = None
+        looks = []
+        for number in range(self.config.layers):
+            layer: CrossLayer = self.text_layers[number]  # type: ignore[assignment]
+            x_in, y_in = self._image_input(image, number, x), self._text_input(text, number, y)
+            y_own = text.opening if number == 0 else layer.own(y_in, text.mask)
+            weights = layer.cross.look(y_own, x_in, image_mask(image))[..., 1:]
+            looks.append(Look(weights / weights.sum(-1, keepdim=True).clamp(min=1e-6), image.grid))
+            if number < self.config.layers - 1:
+                x, y = self._layer(number, image, text, x, y, False)
+        return looks
 
     # --- contrastive space -----------------------------------------------------------------------------------------
 
