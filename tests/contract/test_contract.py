@@ -14,7 +14,7 @@ from vlfuse.tasks import TASKS
 from vlfuse.types import Batch, TaskError, Texts
 
 HEADS = (*OBJECTIVES, *TASKS)
-LACKS = {"bridgetower": ("grounding",)}  # heads that need what a system has not
+LACKS = {"bridgetower": ("grounding", "spotting")}  # heads that need what a system has not
 
 
 def heads_of(name: str) -> list[str]:
