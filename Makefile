@@ -13,7 +13,7 @@ help:
 	@echo 'make test     run the tests'
 	@echo 'make lint     check format, style and types'
 	@echo 'make format   put the source into the house format'
-	@echo 'make bench    measure a pre-training step and captioning: time, memory, what is saved'
+	@echo 'make bench    measure pre-training, captioning, regions, and BridgeTower against transformers (ARGS="--size small" for a minute)'
 
 demo: $(READY)
 	$(BIN)/vlfuse demo $(ARGS)
@@ -34,6 +34,7 @@ bench: $(READY)
 	$(BIN)/python benchmarks/pretrain_step.py $(ARGS)
 	$(BIN)/python benchmarks/caption.py $(ARGS)
 	$(BIN)/python benchmarks/regions.py
+	$(BIN)/python benchmarks/bridgetower.py $(ARGS)
 
 $(READY): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "vlfuse needs Python 3.11 or newer and $(PYTHON) is " + sys.version.split()[0] + "; name another one: make PYTHON=python3.12")'

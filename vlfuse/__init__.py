@@ -20,19 +20,15 @@ def load(name: str, device: str = "auto") -> Predictor:
     Raises CheckpointError when there is no such model or its files do not fit together.
     """
     # Imported here so that `import vlfuse` costs no second of torch.
-    from vlfuse.checkpoints.folder import load_folder
-    from vlfuse.checkpoints.hub import resolve_model
-    from vlfuse.data.transforms import EvalTransform
+    from vlfuse.checkpoints.hub import load_model
     from vlfuse.predict import Predictor
     from vlfuse.types import CheckpointError
 
-    folder = resolve_model(name)
-    loaded = load_folder(folder)
+    loaded = load_model(name)
     if loaded.tokenizer is None:
-        raise CheckpointError(f"{folder} has no tokenizer.json; put the file of the model's tokenizer there")
+        raise CheckpointError(f"{name} has no tokenizer.json; put the file of the model's tokenizer into its folder")
     given = loaded.preprocessing
-    transform = EvalTransform(given.size, given.mean, given.std, given.keep_aspect)
-    return Predictor(loaded.model, loaded.tokenizer, transform, given.max_text, device, name=str(name))
+    return Predictor(loaded.model, loaded.tokenizer, given.transform(), given.max_text, device, name=str(name))
 
 
 def list_models() -> list[str]:

@@ -12,6 +12,7 @@ COMMANDS = {
     "predict": "answer, judge, match or embed with a model",
     "models": "models that can be used without a network, and what they can do",
     "import": "make a model of weights published elsewhere",
+    "export": "write a model in the layout of other code",
     "new": "make a fresh model, its backbones from published weights",
     "data": "check, draw, count, generate and convert data",
 }

@@ -278,9 +278,9 @@ class Batch:
 
 @dataclass(frozen=True)
 class ImageState(Rows):
-    """All of an image that needs no text. tokens [B, I, C] with grid (rows, columns), I = rows x columns;
-    valid [B, I] bool is False where the batch was padded, None when every token is real. finer: the ends of earlier stages,
-    finest first, kept only for what looks at regions."""
+    """All of an image that needs no text. tokens [B, S, C]: summary tokens, if the system has any, then those of the grid
+    (rows, columns), I = rows x columns; valid [B, I] bool is False where the batch was padded, None when every token is real.
+    finer: the ends of earlier stages, finest first, kept only for what looks at regions."""
 
     tokens: Tensor
     grid: tuple[int, int]
@@ -294,6 +294,17 @@ class TextState(Rows):
 
     tokens: Tensor
     mask: Tensor
+
+    def with_length(self, length: int) -> Self:
+        """The same texts with room for `length` tokens, which must hold the longest."""
+        return replace(self, tokens=resize_text(self.tokens, length), mask=resize_text(self.mask, length))
+
+
+def resize_text(x: Tensor, length: int) -> Tensor:
+    """[N, T, ...] -> [N, length, ...]: cut, or filled up with zeros."""
+    if length <= x.shape[1]:
+        return x[:, :length]
+    return torch.cat([x, x.new_zeros(len(x), length - x.shape[1], *x.shape[2:])], dim=1)
 
 
 @dataclass(frozen=True)

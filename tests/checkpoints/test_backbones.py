@@ -9,8 +9,12 @@ from torch import Tensor
 
 from vlfuse.backbones.swin import SwinConfig
 from vlfuse.backbones.text import TextConfig
+from vlfuse.backbones.vit import ViTConfig, resize_positions
+from vlfuse.checkpoints import vit
 from vlfuse.checkpoints.backbones import init_backbones
+from vlfuse.checkpoints.mapping import invert
 from vlfuse.systems.base import Model
+from vlfuse.systems.bridgetower import BridgeTower, BridgeTowerConfig
 from vlfuse.systems.fiber import Fiber, FiberConfig
 from vlfuse.types import CheckpointError, ConfigError
 
@@ -168,3 +172,34 @@ def test_a_file_that_does_not_fit(tmp_path, swin):
     model.system.image = torch.nn.Identity()
     with pytest.raises(ConfigError, match="is no Swin"):
         init_backbones(model, image=tmp_path / "a.pth")
+
+
+def tower(size: int) -> Model:
+    image = ViTConfig(width=64, layers=2, heads=1, patch=8, image_size=size)
+    return Model(BridgeTower(BridgeTowerConfig(image, TEXT, layers=2, width=12, heads=2, intermediate=20)), {}).eval()
+
+
+@pytest.mark.parametrize("size", [24, 40])
+def test_clip_as_the_image_side(tmp_path, size):
+    """OpenAI's file holds a text side and a projection that stay behind; positions stretch to the model's resolution."""
+    source, model = tower(24), tower(size)
+    randomise(source.system.image)
+    official = {}
+    for name, tensor in source.system.image.state_dict(prefix="system.image.").items():
+        (key,) = invert(name, vit.rules(r"visual\.", "system.image."))
+        official[key] = tensor.clone()
+    others = {
+        "visual.proj": (64, 8),
+        "text_projection": (8, 8),
+        "transformer.resblocks.0.ln_1.weight": (8,),
+        "logit_scale": (),
+    }
+    save_file(official | {key: torch.zeros(shape) for key, shape in others.items()}, tmp_path / "clip.safetensors")
+    fusion = {n: t.clone() for n, t in model.system.state_dict().items() if not n.startswith("image.")}
+    report = init_backbones(model, image=tmp_path / "clip.safetensors")
+    assert set(report.dropped) == set(others) and len(report.mapped) == len(official)
+    for name, tensor in source.system.image.state_dict().items():
+        wanted = resize_positions(tensor, (size // 8, size // 8)) if name == "position" else tensor
+        assert torch.equal(model.system.image.state_dict()[name], wanted)
+    assert all(torch.equal(model.system.state_dict()[name], tensor) for name, tensor in fusion.items())
+    assert bool(report.notes) == (size != 24)

@@ -10,9 +10,11 @@ from torch import Tensor
 
 from vlfuse.backbones.swin import SwinConfig
 from vlfuse.backbones.text import TextConfig
+from vlfuse.backbones.vit import ViTConfig
 from vlfuse.objectives import OBJECTIVES
 from vlfuse.systems import SYSTEMS
 from vlfuse.systems.base import Head, Model, System
+from vlfuse.systems.bridgetower import BridgeTowerConfig
 from vlfuse.systems.fiber import FiberConfig
 from vlfuse.tasks import TASKS
 from vlfuse.types import Batch, Images, Objects, Texts, Tokens
@@ -29,7 +31,18 @@ TINY = {
         image_gate=0.5,
         gate=0.5,  # a closed gate would hide the fusion from the tests, and keep it from learning at the first step
         init="scratch",  # the published one is so small here that differences drown in rounding
-    )
+    ),
+    "bridgetower": BridgeTowerConfig(
+        image=ViTConfig(width=16, layers=3, heads=2, patch=8, image_size=SIDE),
+        text=TextConfig(VOCABULARY, width=16, layers=3, heads=2, intermediate=32, positions=LENGTH + 10, dropout=0.0),
+        layers=2,
+        width=16,
+        heads=2,
+        intermediate=32,
+        dropout=0.0,
+        embed_dim=16,
+        init="scratch",
+    ),
 }
 
 

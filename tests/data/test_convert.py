@@ -142,3 +142,36 @@ def test_the_data_sets_themselves(tmp_path, name, folder, kept):
     assert not report.dropped
     assert {Path(path).stem: number for path, number in report.written.items()} == kept
     assert check(open_dataset(str(tmp_path / "val.jsonl"))).usable == kept["val"]
+
+
+def test_vg_qa(tmp_path):
+    source, out = tmp_path / "in", tmp_path / "out"
+    (source / "VG_100K").mkdir(parents=True)
+    for number in (1, 2):
+        (source / "VG_100K" / f"{number}.jpg").write_bytes(png(number))
+
+    def asked(*pairs):
+        return [{"qa_id": i, "question": q, "answer": a} for i, (q, a) in enumerate(pairs)]
+
+    rows = [
+        {"id": 1, "qas": asked(("what?", "The dog."), ("what?", "dog"), ("who?", "A dog."), ("who?", "Two."), ("why?", "because"))},
+        {"id": 2, "qas": asked(("what?", "two"))},
+        {"id": 3, "qas": asked(("what?", "dog"))},
+    ]  # fmt: skip
+    (source / "question_answers.json").write_text(json.dumps(rows))
+    (source / "image_data.json").write_text(
+        json.dumps([{"image_id": 1, "coco_id": 7}, {"image_id": 2, "coco_id": None}])
+    )
+    with pytest.raises(DataError, match="answers of your VQA model"):
+        CONVERTERS["vg-qa-for-vqa"](source, out)
+    (source / "answers.txt").write_text("dog\n2\n")
+    report = CONVERTERS["vg-qa-for-vqa"](source, out)
+    dropped = {
+        "answer is not in the list": 1,
+        "question was asked before": 2,
+        "answers differ": 1,
+        "picture is missing": 1,
+    }
+    assert (report.read, report.kept, dict(report.dropped)) == (7, 2, dropped)
+    assert open_dataset(str(out / "coco.jsonl"))[0].questions == (Question("what?", ("dog",), "0"),)
+    assert open_dataset(str(out / "rest.jsonl"))[0].questions == (Question("what?", ("2",), "0"),)

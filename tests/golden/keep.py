@@ -34,6 +34,13 @@ NAMES = (
     "fiber_fine_postprocess_detection",
     "fiber_fine_lr_schedule",
     "keys_fiber_fine_pretrain",
+    "bridgetower_components",  # bridge, cross-modal layer, heads, both epsilons, gradients
+    "bridgetower_hf_link_variants",
+    "bridgetower_posembed",
+    "bridgetower_transforms",
+    "bridgetower_schedule",
+    "bridgetower_vqa_answers",
+    "bridgetower_param_groups_base",
     "metrics_vqa",
     "metrics_vqa_tables",
     "metrics_retrieval",

@@ -16,7 +16,8 @@ NAMES = sorted(SYSTEMS)
 def dropping(name: str) -> Model:
     """A model in which every kind of chance is active."""
     config = TINY[name]
-    config = replace(config, text=replace(config.text, dropout=0.2), swin=replace(config.swin, drop_path=0.3))
+    chance = {"swin": replace(config.swin, drop_path=0.3)} if name == "fiber" else {"dropout": 0.3}
+    config = replace(config, text=replace(config.text, dropout=0.2), **chance)
     torch.manual_seed(0)
     system = SYSTEMS[name][0](config)
     return Model(system, {head: tiny_head(system, head) for head in ("mlm", "itc", "itm")}).train()

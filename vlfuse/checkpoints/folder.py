@@ -17,6 +17,7 @@ from vlfuse import __version__
 from vlfuse.checkpoints.config import config_from_dict, config_to_dict, unknown
 from vlfuse.checkpoints.mapping import require_fit
 from vlfuse.data.tokenizer import Tokenizer
+from vlfuse.data.transforms import EvalTransform
 from vlfuse.objectives import OBJECTIVES
 from vlfuse.systems import SYSTEMS
 from vlfuse.systems.base import Head, Model
@@ -27,18 +28,24 @@ FORMAT = 1
 HEADS: dict[str, type[Head]] = {**OBJECTIVES, **TASKS}
 WEIGHTS, CONFIG, TOKENIZER, CARD = "model.safetensors", "config.json", "tokenizer.json", "README.md"
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+CLIP_MEAN, CLIP_STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
 
 
 @dataclass(frozen=True)
 class Preprocessing:
     """What turns a user's picture and words into a batch: pictures are stretched to `size` x `size` pixels (keep_aspect: to
-    as many pixels in their own shape), scaled to [0, 1] and normalised per channel; texts are cut at `max_text` tokens."""
+    as many pixels in their own shape; crop: the shorter side alone, then the middle is cut out), scaled to [0, 1] and
+    normalised per channel; texts are cut at `max_text` tokens."""
 
     size: int
     max_text: int
     mean: tuple[float, float, float] = IMAGENET_MEAN
     std: tuple[float, float, float] = IMAGENET_STD
     keep_aspect: bool = False
+    crop: bool = False
+
+    def transform(self) -> EvalTransform:
+        return EvalTransform(self.size, self.mean, self.std, self.keep_aspect, self.crop)
 
 
 @dataclass(frozen=True)

@@ -6,10 +6,11 @@ from pathlib import Path
 
 from torch import Tensor
 
+from vlfuse.checkpoints.bridgetower import import_bridgetower
 from vlfuse.checkpoints.config import unknown
 from vlfuse.checkpoints.fiber_coarse import import_fiber_coarse, resolution_of
 from vlfuse.checkpoints.fiber_fine import import_fiber_fine
-from vlfuse.checkpoints.folder import Preprocessing, save_folder
+from vlfuse.checkpoints.folder import CLIP_MEAN, CLIP_STD, Preprocessing, save_folder
 from vlfuse.checkpoints.mapping import Report
 from vlfuse.checkpoints.safe import read_tensors
 from vlfuse.data.tokenizer import Tokenizer
@@ -54,6 +55,16 @@ def _fiber_fine(tensors: Mapping[str, Tensor], asked: Asked) -> tuple[Model, Pre
     return model, Preprocessing(DETECTOR_SIZE, min(DETECTOR_TEXT, model.system.max_tokens), keep_aspect=True), report
 
 
+def _bridgetower(tensors: Mapping[str, Tensor], asked: Asked) -> tuple[Model, Preprocessing, Report]:
+    model, report = import_bridgetower(tensors, asked.resolution, asked.answers, asked.text_heads)
+    retrieval = "itm" in model.heads and "mlm" not in model.heads
+    max_text = 40 if retrieval else 50  # the published lengths
+    side: int = model.system.config.image.image_size  # type: ignore[union-attr,assignment]
+    # As published: pre-training sees the middle of a picture, every fine-tuning all of it, stretched.
+    crop = "mlm" in model.heads
+    return model, Preprocessing(side, min(max_text, model.system.max_tokens), CLIP_MEAN, CLIP_STD, crop=crop), report
+
+
 FORMATS = {
     "fiber-coarse": Format(
         "FIBER, coarse stage: pre-training, VQA, NLVR2, captioning and retrieval files of microsoft/FIBER",
@@ -64,6 +75,11 @@ FORMATS = {
         "FIBER, fine stage: detectors of microsoft/FIBER (pre-training, COCO, LVIS, RefCOCO)",
         "roberta-base",
         _fiber_fine,
+    ),
+    "bridgetower": Format(
+        "BridgeTower: pre-training, VQA, NLVR2, SNLI-VE and retrieval files of microsoft/BridgeTower",
+        "roberta-base",
+        _bridgetower,
     ),
 }
 

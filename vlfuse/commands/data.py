@@ -114,7 +114,7 @@ def scenes(
 def convert(format: Positional[str], source: Positional[Path], out: Path) -> None:
     """Make JSONL of a public data set: arrow, coco, conceptual-captions, easy-vqa, flickr30k, gqa, karpathy, lvis, mdetr (mixed
     grounding, also of Flickr30k and RefCOCO), nlvr1, nlvr2, objects365, odvg, open-images, refcoco, sbu, snli-ve, vg-captions,
-    vg-qa, visual-genome, vqa-rad, vqa-v2.
+    vg-qa, vg-qa-for-vqa, visual-genome, vqa-rad, vqa-v2.
 
     Args:
         format: What the source is.

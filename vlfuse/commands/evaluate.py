@@ -11,8 +11,7 @@ from rich.console import Console
 from rich.table import Table
 from tyro.conf import Positional
 
-from vlfuse.checkpoints.folder import load_folder
-from vlfuse.checkpoints.hub import resolve_model
+from vlfuse.checkpoints.hub import load_model
 from vlfuse.recipes.execute import answers, score
 
 METRICS, SUBMISSION = Path("metrics.json"), Path("submission.json")
@@ -41,7 +40,7 @@ def run(
             `submission.json`.
         strict: Stop at the first unusable sample; otherwise such are left out and counted.
     """
-    loaded = load_folder(resolve_model(model))
+    loaded = load_model(model)
     if submission:
         rows = answers(loaded, task, data, batch_size, device, strict)
         write(out if out != METRICS else SUBMISSION, rows)

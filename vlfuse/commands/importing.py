@@ -26,7 +26,7 @@ def run(
     Args:
         file: A torch file, a safetensors file, an index of shards, or a folder with one of them.
         out: The model folder to write.
-        format: What the file is: fiber-coarse or fiber-fine.
+        format: What the file is: fiber-coarse, fiber-fine or bridgetower.
         answers: Labels of a VQA classifier, one a line, in the classifier's order.
         resolution: Image side to use the model at; by default the one it was trained at.
         text_heads: Attention heads of the text encoder; needed only where its width is no multiple of 64.

@@ -8,8 +8,8 @@ from rich.console import Console
 from rich.table import Table
 from tyro.conf import Positional
 
-from vlfuse.checkpoints.folder import CONFIG, read_config
-from vlfuse.checkpoints.hub import resolve_model, shipped_models
+from vlfuse.checkpoints.folder import CONFIG
+from vlfuse.checkpoints.hub import model_config, resolve_model, shipped_models
 from vlfuse.checkpoints.importing import FORMATS
 
 USES = {
@@ -35,7 +35,7 @@ def run(models: Positional[tuple[str, ...]] = ()) -> None:
         folders = shipped_models() | {folder.as_posix(): folder for folder in made}
     table = Table("model", "system", "heads", "used by", "pictures", "texts")
     for name, folder in folders.items():
-        config = read_config(folder)
+        config = model_config(folder)
         uses = dict.fromkeys(USES[head] for head in config.heads if head in USES)
         given = config.preprocessing
         table.add_row(

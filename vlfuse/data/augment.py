@@ -1,4 +1,4 @@
-"""The ten operations of FIBER's RandAugment (Cubuk et al. 2020) on [H, W, 3] uint8 pictures, with their boxes."""
+"""The ten operations of FIBER's and BridgeTower's RandAugment (Cubuk et al. 2020) on [H, W, 3] uint8 pictures, with their boxes."""
 
 from __future__ import annotations
 
@@ -11,27 +11,38 @@ from torch import Tensor
 
 FILL = (128, 128, 128)
 
-# What magnitude 7 of 10 means in the reference.
-FACTOR = 1.36  # brightness, sharpness
+# What magnitude 7 of 10 means in the reference, FIBER's.
+MAGNITUDE = 7
+FACTOR = 1.36  # brightness, sharpness; at magnitude 5, BridgeTower's for questions, exactly 1: nothing
 SHEAR = 0.21
 SHIFT = 7.0  # pixels
 ANGLE = 21.0  # degrees
 
 
 def rand_augment(
-    pixels: np.ndarray, boxes: Tensor, rng: np.random.Generator, draws: int = 2, probability: float = 0.5
+    pixels: np.ndarray,
+    boxes: Tensor,
+    rng: np.random.Generator,
+    draws: int = 2,
+    probability: float = 0.5,
+    magnitude: int = MAGNITUDE,
 ) -> tuple[np.ndarray, Tensor]:
     """Draw `draws` operations with replacement and apply each with `probability`; geometric ones in a random direction.
+
+    magnitude: of 10.
 
     Boxes [n, 4] become the upright rectangles around their moved corners, uncut.
     """
     for name in rng.choice(OPERATIONS, size=draws):
         if rng.random() >= probability:
             continue
-        if name in PHOTOMETRIC:
+        if name in ENHANCING:
+            pixels = PHOTOMETRIC[name](pixels, 0.1 + 1.8 * magnitude / 10)
+        elif name in PHOTOMETRIC:
             pixels = PHOTOMETRIC[name](pixels)
         else:
             make, strength = GEOMETRIC[name]
+            strength *= magnitude / MAGNITUDE
             matrix = make(strength if rng.random() < 0.5 else -strength, pixels.shape[1], pixels.shape[0])
             pixels, boxes = warp(pixels, matrix), move_boxes(boxes, matrix)
     return pixels, boxes
@@ -168,13 +179,14 @@ def move_boxes(boxes: Tensor, matrix: np.ndarray) -> Tensor:
     return torch.cat([moved.amin(1), moved.amax(1)], dim=1)
 
 
-PHOTOMETRIC: dict[str, Callable[[np.ndarray], np.ndarray]] = {
+PHOTOMETRIC: dict[str, Callable[..., np.ndarray]] = {
     "Identity": identity,
     "AutoContrast": auto_contrast,
     "Equalize": equalize,
     "Brightness": brightness,
     "Sharpness": sharpness,
 }
+ENHANCING = ("Brightness", "Sharpness")  # take a factor
 GEOMETRIC: dict[str, tuple[Callable[[float, int, int], np.ndarray], float]] = {
     "ShearX": (shear_x, SHEAR),
     "ShearY": (shear_y, SHEAR),

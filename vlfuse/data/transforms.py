@@ -6,8 +6,9 @@ Shapes: n boxes, S side of the square. Boxes are [x0, y0, x1, y1] in pixels.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Protocol, TypeAlias
 
 import numpy as np
@@ -15,12 +16,22 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from vlfuse.data import pil_augment
 from vlfuse.data.augment import rand_augment
+from vlfuse.types import ConfigError
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
 Transformed: TypeAlias = tuple[Tensor, Tensor, Tensor]
+Distortion: TypeAlias = Callable[[np.ndarray, Tensor, np.random.Generator], tuple[np.ndarray, Tensor]]
+
+# The kinds of RandAugment by name: FIBER's, BridgeTower's for questions, and BridgeTower's for all else.
+DISTORTIONS: dict[str, Distortion] = {
+    "randaugment": rand_augment,
+    "randaugment-mild": partial(rand_augment, magnitude=5),
+    "randaugment-pil": pil_augment.rand_augment,
+}
 
 
 class Transform(Protocol):
@@ -41,22 +52,41 @@ class EvalTransform:
     """Stretch to a square of `size` pixels a side, bicubic: FIBER's plain transform, also used for its pre-training.
 
     keep_aspect: a rectangle of the picture's own shape and about as many pixels instead, sides in multiples of 8.
+    crop: the middle square of the picture, its shorter side brought to `size` (CLIP's, with which BridgeTower is pre-trained).
     """
 
     size: int
     mean: tuple[float, float, float] = IMAGENET_MEAN
     std: tuple[float, float, float] = IMAGENET_STD
     keep_aspect: bool = False
+    crop: bool = False
+
+    def __post_init__(self):
+        if self.keep_aspect and self.crop:
+            raise ConfigError(
+                "keep_aspect and crop exclude each other: the one keeps the whole picture, the other its middle"
+            )
 
     def __call__(self, image: Image.Image, boxes: Tensor, rng: np.random.Generator) -> Transformed:
+        if self.crop:
+            return self._middle(image, boxes)
         width, height = same_area(image.size, self.size) if self.keep_aspect else (self.size, self.size)
-        pixels = normalise(np.asarray(_resize(image, width, height)), self.mean, self.std)
+        pixels = normalise(np.asarray(_resize(image, width, height).convert("RGB")), self.mean, self.std)
         return (pixels, *clip(stretch(boxes, image.size, width, height), width, height))
+
+    def _middle(self, image: Image.Image, boxes: Tensor) -> Transformed:
+        """Resize first, as published: what lies beyond the square still shows through the interpolation at its border."""
+        shorter = min(image.size)
+        width, height = (int(self.size * side / shorter) for side in image.size)
+        x, y = round((width - self.size) / 2), round((height - self.size) / 2)
+        middle = _resize(image, width, height).crop((x, y, x + self.size, y + self.size))
+        boxes = stretch(boxes, image.size, width, height) - boxes.new_tensor([x, y, x, y])
+        return (normalise(np.asarray(middle.convert("RGB")), self.mean, self.std), *clip(boxes, self.size))
 
 
 @dataclass(frozen=True)
 class TrainTransform:
-    """Random part of the picture, stretched to a square; then, if asked, a mirror and RandAugment.
+    """Random part of the picture, stretched to a square; then, if asked, a mirror and RandAugment (the kind `distort`).
 
     Source: FIBER's fine-tuning transform, which crops 0.5 to 1 of the area and mirrors half of the pictures even where the text
     says "left" or "right". Here `flip` is off unless asked for: it is sound only for texts that name no sides.
@@ -69,6 +99,7 @@ class TrainTransform:
     ratio: tuple[float, float] = (3 / 4, 4 / 3)
     mean: tuple[float, float, float] = IMAGENET_MEAN
     std: tuple[float, float, float] = IMAGENET_STD
+    distort: Distortion = rand_augment
 
     def __call__(self, image: Image.Image, boxes: Tensor, rng: np.random.Generator) -> Transformed:
         x0, y0, x1, y1 = random_crop(image.size, self.scale, self.ratio, rng)
@@ -80,7 +111,7 @@ class TrainTransform:
             pixels = pixels[:, ::-1]
             boxes = torch.stack([self.size - boxes[:, 2], boxes[:, 1], self.size - boxes[:, 0], boxes[:, 3]], dim=1)
         if self.randaugment:
-            pixels, boxes = rand_augment(pixels, boxes, rng)
+            pixels, boxes = self.distort(pixels, boxes, rng)
         boxes, in_view = clip(boxes, self.size)
         return normalise(pixels, self.mean, self.std), boxes, keep & in_view
 

@@ -10,10 +10,11 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
+from vlfuse.checkpoints import bridgetower
 from vlfuse.checkpoints.config import config_from_dict, config_to_dict, unknown
 from vlfuse.checkpoints.fiber_coarse import at_resolution, resolution_of
-from vlfuse.checkpoints.folder import HEADS, ModelConfig, Preprocessing, build_model, load_folder
-from vlfuse.checkpoints.hub import resolve_model
+from vlfuse.checkpoints.folder import HEADS, ModelConfig, Preprocessing, build_model
+from vlfuse.checkpoints.hub import load_model
 from vlfuse.checkpoints.mapping import require_fit
 from vlfuse.checkpoints.resize import resize_bias_table
 from vlfuse.data.answers import AnswerList, normalize_word
@@ -23,7 +24,7 @@ from vlfuse.data.problems import SampleError
 from vlfuse.data.readers import Dataset, open_dataset
 from vlfuse.data.scenes import ANSWERS, SceneDataset
 from vlfuse.data.tokenizer import Tokenizer
-from vlfuse.data.transforms import EvalTransform, TrainTransform, Transform, Transformed
+from vlfuse.data.transforms import DISTORTIONS, TrainTransform, Transform, Transformed
 from vlfuse.engine.distributed import World
 from vlfuse.engine.evaluate import EVALUATIONS
 from vlfuse.engine.optimiser import freeze
@@ -31,6 +32,7 @@ from vlfuse.engine.run import Evaluation, Run, Source
 from vlfuse.engine.train import Evaluator
 from vlfuse.metrics.caption import CiderD
 from vlfuse.systems.base import Model, System
+from vlfuse.systems.bridgetower import BridgeTower
 from vlfuse.systems.fiber import Fiber
 from vlfuse.tasks.captioning import Captioning, Learning
 from vlfuse.tasks.vqa import Vqa
@@ -90,7 +92,7 @@ def build_start(run: Run, datasets: dict[str, Dataset]) -> tuple[Model, Tokenize
     if run.init:
         return build_on(run, names, datasets)
     tokenizer = Tokenizer.load(run.tokenizer)
-    preprocessing = Preprocessing(size=run.image_size, max_text=run.max_text, keep_aspect=run.keep_aspect)
+    preprocessing = Preprocessing(run.image_size, run.max_text, keep_aspect=run.keep_aspect, crop=bool(run.crop))
     if run.mean:
         preprocessing = replace(preprocessing, mean=tuple(run.mean), std=tuple(run.std))
     settings = {name: head_settings(run, name, datasets, tokenizer) for name in names}
@@ -100,16 +102,18 @@ def build_start(run: Run, datasets: dict[str, Dataset]) -> tuple[Model, Tokenize
 
 def build_on(run: Run, names: list[str], datasets: dict[str, Dataset]) -> tuple[Model, Tokenizer, Preprocessing]:
     """A released model whose heads are exactly `names`: trained ones are kept, others are new."""
-    folder = resolve_model(run.init)
-    loaded = load_folder(folder)
+    loaded = load_model(run.init)
     if loaded.tokenizer is None:
-        raise CheckpointError(f"{folder} has no tokenizer.json; put the file of the model's tokenizer there")
+        raise CheckpointError(
+            f"{run.init} has no tokenizer.json; put the file of the model's tokenizer into its folder"
+        )
     given, old = loaded.preprocessing, loaded.model
     preprocessing = replace(
         given,
         size=run.image_size or given.size,
         max_text=run.max_text or given.max_text,
         keep_aspect=run.keep_aspect or given.keep_aspect,
+        crop=given.crop and not run.keep_aspect if run.crop is None else run.crop,
     )
     settings = {name: head_settings(run, name, datasets, loaded.tokenizer) for name in names}
     for name in names:
@@ -120,7 +124,7 @@ def build_on(run: Run, names: list[str], datasets: dict[str, Dataset]) -> tuple[
     after = given.size if "grounding" in names else preprocessing.size
     config, tensors = at_image_size(old.system, given.size, after)
     model = build_model(replace(loaded.config, config=config, heads=settings))
-    require_fit(model.system.state_dict(), tensors, str(folder))
+    require_fit(model.system.state_dict(), tensors, run.init)
     model.system.load_state_dict(tensors)
     for name in names:
         if name in old.heads:
@@ -133,12 +137,14 @@ def build_on(run: Run, names: list[str], datasets: dict[str, Dataset]) -> tuple[
 
 def at_image_size(system: System, before: int, after: int) -> tuple[dict[str, Any], dict[str, Tensor]]:
     """Configuration and weights for pictures of another size. Where windows tile the picture as published they grow with
-    it, and their bias tables with them; otherwise they stay, and the picture is padded to them."""
+    it, and their bias tables with them; otherwise they stay, and the picture is padded to them. Absolute positions stretch."""
     config, tensors = system.config, system.state_dict()  # type: ignore[attr-defined]
     if isinstance(system, Fiber) and before != after and resolution_of(config) == before:  # type: ignore[arg-type]
         config = at_resolution(config, after)  # type: ignore[arg-type]
         for name in [name for name in tensors if name.endswith("bias_table")]:
             tensors[name] = resize_bias_table(tensors[name], config.swin.window)
+    if isinstance(system, BridgeTower) and before != after:
+        config = bridgetower.at_resolution(config, after, tensors)  # type: ignore[arg-type]
     return config_to_dict(config), tensors
 
 
@@ -235,11 +241,11 @@ def source_loader(
     run: Run, source: Source, dataset: Dataset, model: Model, tokenizer: Tokenizer, given: Preprocessing, world: World
 ) -> Loader:
     if source.augment == "none":
-        transform: Transform = EvalTransform(given.size, given.mean, given.std, given.keep_aspect)
+        transform: Transform = given.transform()
     else:
-        transform = TrainTransform(
-            given.size, source.augment == "randaugment", source.flip, mean=given.mean, std=given.std
-        )
+        distort = DISTORTIONS.get(source.augment)
+        transform = TrainTransform(given.size, distort is not None, source.flip, mean=given.mean, std=given.std)
+        transform = replace(transform, distort=distort) if distort else transform
     answers = next((AnswerList(model.head(h).answers) for h in source.heads if h == "vqa"), None)  # type: ignore[arg-type]
     labels = {tuple(model.head(h).labels) for h in source.heads if model.head(h).reads == "statements"}  # type: ignore[arg-type]
     if len(labels) > 1:
@@ -305,9 +311,7 @@ def evaluation_loader(
 ) -> Loader:
     """The data set in order, with all texts of a kind, and nothing left to chance."""
     world = world or World()
-    transform: Transform = (
-        Blind(given.size) if blind else EvalTransform(given.size, given.mean, given.std, given.keep_aspect)
-    )
+    transform: Transform = Blind(given.size) if blind else given.transform()
     captions, questions, statements, _ = (ALL if kind == reads else 0 for kind in FIELDS)
     collate = Collate(tokenizer, transform, given.max_text, captions, questions, statements, mask_probability=0.0)
     return Loader(

@@ -1,39 +1,50 @@
 """Parameter groups, and AdamW in today's and in the published arithmetic."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 from torch import nn
 from torch.optim import AdamW, Optimizer
 
-from vlfuse.checkpoints.fiber_coarse import rules
-from vlfuse.checkpoints.mapping import invert
+from vlfuse.checkpoints import bridgetower, fiber_coarse
+from vlfuse.checkpoints.mapping import Drop, Rule, invert
 from vlfuse.engine.run import Optim
 from vlfuse.engine.schedule import decay_factor, lr_factor, warmup_steps
-from vlfuse.systems.base import Model, Role
+from vlfuse.systems.base import Model, Role, System
+from vlfuse.systems.bridgetower import BridgeTower
 from vlfuse.systems.fiber import Fiber
 from vlfuse.types import ConfigError
 
-# Parts of FIBER's own parameter names that decide about decay and role there.
+# Parts of the official parameter names that decide about decay and role in FIBER and in BridgeTower (both after METER).
 PUBLISHED_NO_DECAY = ("bias", "LayerNorm.weight", "norm.weight", "norm1.weight", "norm2.weight")
-PUBLISHED_HEADS = ("vqa_classifier", "nlvr2_classifier", "mlm_score", "itm_score", "snli_classifier")
+PUBLISHED_HEADS = (
+    "vqa_classifier", "nlvr2_classifier", "mlm_score", "itm_score", "snli_classifier", "itc_text_head", "itc_image_head"
+)  # fmt: skip
 PUBLISHED_CROSS = ("cross_modal", "i2t", "t2i")
 
 
 def published_role(official: str) -> tuple[Role, bool]:
-    """Role and decay of a parameter by FIBER's name for it (its six groups go by parts of the name)."""
+    """Role and decay of a parameter by its official name (the six groups go by parts of the name)."""
     decay = not any(part in official for part in PUBLISHED_NO_DECAY)
     if any(part in official for part in PUBLISHED_HEADS):
         return "head", decay
     return ("cross" if any(part in official for part in PUBLISHED_CROSS) else "base"), decay
 
 
+def official_rules(system: System) -> Sequence[Rule | Drop]:
+    if isinstance(system, Fiber):
+        return fiber_coarse.rules(system.config)
+    if isinstance(system, BridgeTower):
+        return bridgetower.rules()
+    raise ConfigError(
+        "optim.published is the arithmetic of FIBER and BridgeTower; this system is another, leave it off"
+    )
+
+
 def published_roles(model: Model) -> dict[str, tuple[Role, bool]]:
-    """Roles and decay as FIBER was trained with; what FIBER has no name for keeps ours."""
-    if not isinstance(model.system, Fiber):
-        raise ConfigError("optim.published is FIBER's arithmetic; this system is another, leave it off")
-    mapping = rules(model.system.config)
+    """Roles and decay as the system was trained with; what has no official name keeps ours."""
+    mapping = official_rules(model.system)
     roles = model.parameter_roles()
     for name in roles:
         official = next(iter(invert(name, mapping)), None)
@@ -126,8 +137,8 @@ def set_lr(optimiser: Optimizer, optim: Optim, step: int, steps: int) -> float:
 
 
 class PublishedAdamW(Optimizer):
-    """AdamW as FIBER was trained with: epsilon is added before the second moment's bias is corrected, and the decay comes
-    after the update and takes from the updated weight. Bias correction is on. Source: golden `fiber_coarse_optimizer`."""
+    """AdamW as FIBER and BridgeTower were trained with: epsilon is added before the second moment's bias is corrected, and the decay comes
+    after the update and takes from the updated weight. Bias correction is on. Source: goldens `fiber_coarse_optimizer`, `bridgetower_vqa`."""
 
     def __init__(self, params: Any, lr: float, betas: tuple[float, float] = (0.9, 0.98), eps: float = 1e-8, weight_decay: float = 0.0):  # fmt: skip
         super().__init__(params, {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay})

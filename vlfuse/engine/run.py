@@ -44,8 +44,8 @@ class Optim:
     lr: of the pre-trained parts; heads and the parts that join the modalities learn `head_multiplier` and
     `cross_multiplier` times as fast, the image backbone `image_multiplier` times. warmup: share of the run below 1, number of steps from 1 on. end_lr: where the
     schedule ends. power: of schedule "poly". clip_norm: None for no clipping, as published.
-    published: the arithmetic of the AdamW that FIBER was trained with (decay after the update, epsilon before the bias
-    correction) and its choice of what decays, gates and some norms included.
+    published: the arithmetic of the AdamW that FIBER and BridgeTower were trained with (decay after the update, epsilon before the bias
+    correction) and their choice of what decays, gates and some norms included.
     doubled_biases: groups of FIBER's fine stage: biases of every kind learn twice as fast and do not decay, all else does; the
     backbones with what joins them learn at their own pace (lr for the text, image_multiplier), the heads at theirs.
     decay_drops: let the weight decay drop as in that stage. frozen: beginnings of names of parameters that stay as they are.
@@ -91,8 +91,10 @@ class Source:
     batch_size: samples per update, over all processes and accumulated passes. every: takes part in every n-th step, from step
     `first` until before step `last` (0: the end).
     captions, questions, statements, regions: how many of a kind each sample gives, at random; exactly the kinds that the
-    heads read. queries: descriptions made of the words of a sample's regions, with all that they fit. mask_probability: of the captions' tokens, for masked language modelling.
-    augment: "none" stretches the whole picture, "crop" takes a random part, "randaugment" distorts it further;
+    heads read. queries: descriptions made of the words of a sample's regions, with all that they fit.
+    mask_probability: of the captions' tokens, for masked language modelling.
+    augment: "none" shows the whole picture, "crop" takes a random part, "randaugment" distorts it further as FIBER does,
+    "randaugment-mild" as BridgeTower for questions, "randaugment-pil" as BridgeTower for all else;
     flip: mirror half of the pictures, for texts that name no sides.
     """
 
@@ -108,7 +110,7 @@ class Source:
     first: int = 0
     last: int = 0
     mask_probability: float = 0.15
-    augment: Literal["none", "crop", "randaugment"] = "none"
+    augment: Literal["none", "crop", "randaugment", "randaugment-mild", "randaugment-pil"] = "none"
     flip: bool = False
 
     def __post_init__(self):
@@ -152,6 +154,7 @@ class Run:
     text length are kept unless given here; its heads stay where sources use them. Settings of a head are those of its class; without
     `answers`, vqa takes them from its training data, those of at least `min_count` (1) questions.
     keep_aspect: pictures keep their shape and get as many pixels as a square of image_size has, for sources without augmentation.
+    crop: of pictures without augmentation only the middle square is shown; null keeps what the model of `init` does.
     mean, std: of the pictures' channels, for normalisation; empty for ImageNet's. A model of `init` keeps its own.
     average: evaluate and release a running average of the weights that keeps this share of itself at every update, as 0.999;
     0 for none. accumulate: passes per update. workers: processes that prepare data. save_every, keep: checkpoints, and how many of the
@@ -174,6 +177,7 @@ class Run:
     init: str = ""
     image_size: int = 0
     keep_aspect: bool = False
+    crop: bool | None = None
     mean: tuple[float, ...] = ()
     std: tuple[float, ...] = ()
     max_text: int = 0
@@ -226,6 +230,7 @@ class Run:
                 "run.keep_aspect",
                 f"augment '{source.augment}' makes squares",
             )
+        _used(not (self.keep_aspect and self.crop), "run.crop", "keep_aspect shows the whole picture")
         names = [e.name or e.task for e in self.evaluations]
         _check(len(set(names)) == len(names), "run.evaluations", names, "evaluations of different names; set `name`")
         best = next((e for e in self.evaluations if (e.name or e.task) == self.best.split("/")[0]), None)

@@ -3,6 +3,8 @@
 Shapes: B images, N captions, P pooled width.
 """
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -25,34 +27,52 @@ def draw_negatives(logits: Tensor, positives: Tensor, generator: torch.Generator
     return scores.masked_fill(positives, float("-inf")).argmax(1)
 
 
+def draw_texts(owner: Tensor, count: int, generator: torch.Generator | None = None) -> Tensor:
+    """For each of N captions with its image in owner [N], `count` captions of other images: [N, count] int64.
+
+    All others, if there are fewer in the batch; drawn without repetition.
+    """
+    other = owner[:, None] != owner[None, :]
+    count = min(count, int(other.sum(1).min()))
+    if count < 1:
+        raise ConfigError("ranking needs captions of at least two images in a batch; raise batch_size")
+    noise = torch.rand(other.shape, generator=generator).to(owner.device)
+    return noise.masked_fill(~other, -1.0).topk(count, dim=1).indices
+
+
 class ImageTextMatching(Head):
     """Tell a caption's own image from one that the contrastive similarity takes for it, and the other way round.
 
     Rows: (image, text) matched, (image, negative text), (negative image, text). `negatives="random"` is the published
     retrieval fine-tuning without the contrastive loss: half the captions keep their image, the others get a random one.
-    With several processes negatives come from all of them, through their gathered states.
+    `negatives="texts"`: every image ranks its caption above `false_texts` random other ones by the logit of "matched" alone
+    (BridgeTower's ranking, whose score begins as that row of a trained head). With several processes negatives come from all of them, through their gathered states.
     """
 
     reads = "captions"
 
-    def __init__(self, system: System, negatives: str = "hard"):
+    def __init__(self, system: System, negatives: str = "hard", false_texts: int = 15):
         super().__init__()
-        if negatives not in ("hard", "random"):
-            raise ConfigError(f"itm.negatives is '{negatives}'; allowed: hard, random")
-        self.negatives = negatives
+        if negatives not in ("hard", "random", "texts"):
+            raise ConfigError(f"itm.negatives is '{negatives}'; allowed: hard, random, texts")
+        if false_texts < 1:
+            raise ConfigError(f"itm.false_texts is {false_texts}; ranking needs at least 1")
+        self.negatives, self.false_texts = negatives, false_texts
         self.classifier = nn.Linear(system.pooled_width, 2)
         self.apply(init_normal)
 
-    def settings(self) -> dict[str, str]:
-        return {"negatives": self.negatives}
+    def settings(self) -> dict[str, Any]:
+        return {"negatives": self.negatives} | ({"false_texts": self.false_texts} if self.negatives == "texts" else {})
 
     def scores(self, system: System, image: ImageState, text: TextState) -> Tensor:
         """[N] logit of "matched" for each pair; what retrieval ranks by."""
-        return self.classifier(system.fuse(image, text).pooled)[:, 1]
+        return self.classifier(system.pooled(image, text))[:, 1]
 
     def forward(self, system: System, states: States, batch: Batch) -> dict[str, Tensor]:
         owner = texts_of(batch, self.reads).owner
         image, text = states.image, states.text(self.reads)
+        if self.negatives == "texts":
+            return self.rank(system, image[owner], text, draw_texts(owner, self.false_texts, states.generator))
         if self.negatives == "hard":
             pairs, labels = self._hard(system, states, owner)
         else:
@@ -61,9 +81,18 @@ class ImageTextMatching(Head):
 
     def judge(self, system: System, image: ImageState, text: TextState, labels: Tensor) -> dict[str, Tensor]:
         """Loss and accuracy on chosen pairs; labels [N] int64, 1 where they match."""
-        logits = self.classifier(system.fuse(image, text).pooled).float()
+        logits = self.classifier(system.pooled(image, text)).float()
         loss = global_mean(F.cross_entropy(logits, labels, reduction="sum"), len(labels))
         return {"loss": loss, "accuracy": (logits.argmax(1) == labels).float().mean()}
+
+    def rank(self, system: System, image: ImageState, text: TextState, false: Tensor) -> dict[str, Tensor]:
+        """Loss and accuracy of telling text i among it and the texts in row i of false [N, F] (rows of `text`), for image i."""
+        candidates = torch.cat([torch.arange(len(false), device=false.device)[:, None], false], dim=1)
+        rows = torch.arange(len(false), device=false.device).repeat_interleave(candidates.shape[1])
+        scores = self.scores(system, image[rows], text[candidates.flatten()]).view(candidates.shape).float()
+        target = torch.zeros(len(false), dtype=torch.long, device=false.device)
+        loss = global_mean(F.cross_entropy(scores, target, reduction="sum"), len(target))
+        return {"loss": loss, "accuracy": (scores.argmax(1) == 0).float().mean()}
 
     def _hard(self, system: System, states: States, owner: Tensor) -> tuple[tuple[ImageState, TextState], Tensor]:
         image, text = states.image, states.text(self.reads)

@@ -13,16 +13,22 @@ from vlfuse.types import Batch, DataError, Tokens
 
 
 class WordHead(Head):
-    """A head that scores every word of the vocabulary. The decoder is not tied to the embeddings."""
+    """A head that scores every word of the vocabulary. The decoder is not tied to the embeddings.
+
+    norm_eps: 1e-12 as published; Hugging Face's BridgeTower has 1e-5.
+    """
 
     reads = "captions"
 
-    def __init__(self, system: System):
+    def __init__(self, system: System, norm_eps: float = 1e-12):
         super().__init__()
         self.dense = nn.Linear(system.text_width, system.text_width)
-        self.norm = nn.LayerNorm(system.text_width, eps=1e-12)
+        self.norm = nn.LayerNorm(system.text_width, eps=norm_eps)
         self.decoder = nn.Linear(system.text_width, system.vocab_size)
         self.apply(init_normal)
+
+    def settings(self) -> dict[str, float]:
+        return {"norm_eps": self.norm.eps}
 
     def logits(self, text: Tensor) -> Tensor:
         """[..., E] fused text -> [..., V]."""

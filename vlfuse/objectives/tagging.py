@@ -42,7 +42,8 @@ class RegionTagging(Head):
         regions = texts_of(batch, self.reads)
         if regions.target is None:
             raise DataError("the regions of this batch carry no boxes; tagging needs them")
-        tokens, grid = states.image.tokens, states.image.grid
+        grid = states.image.grid
+        tokens = states.image.tokens[:, -grid[0] * grid[1] :]  # not those that sum up the whole image
         # Words that no region of the batch has would be most of the work and teach nothing but their rarity.
         words, index = regions.tokens.ids.unique(return_inverse=True)
         tokens, (height, width) = self.norm(tokens), batch.images.pixels.shape[-2:]

@@ -1,5 +1,6 @@
 """Recipes: functions that return a whole training run, read from top to bottom."""
 
+from vlfuse.recipes.bridgetower import bridgetower, bridgetower_nano
 from vlfuse.recipes.finetune import caption, entailment, nlvr, nlvr2, retrieval, vqa
 from vlfuse.recipes.nano import fiber_nano
 from vlfuse.recipes.pretrain import fiber_coarse
@@ -7,6 +8,8 @@ from vlfuse.recipes.pretrain import fiber_coarse
 RECIPES = {
     "fiber-coarse": fiber_coarse,
     "fiber-nano": fiber_nano,
+    "bridgetower": bridgetower,
+    "bridgetower-nano": bridgetower_nano,
     "vqa": vqa,
     "nlvr2": nlvr2,
     "nlvr": nlvr,

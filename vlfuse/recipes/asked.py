@@ -18,7 +18,7 @@ class Asked:
     """Held-out data; none is evaluated without it."""
     init: str = ""
     """The model to start from: a name, a folder or a hub id; without it a fresh one."""
-    size: Literal["", "nano", "tiny", "base"] = ""
+    size: Literal["", "nano", "tiny", "base", "large"] = ""
     """Of a fresh model (by default nano); with --init, whose hyper-parameters to use (by default the nearest)."""
     steps: int = 0
     """Updates; by default what the recipe says."""
@@ -43,7 +43,7 @@ class Asked:
 def fresh(size: Size, image_size: int = 0, max_text: int = 0) -> dict[str, Any]:
     """The fields of Run for a model from random weights."""
     return {
-        "system": "fiber",
+        "system": size.system,
         "config": config_to_dict(size.config),
         "tokenizer": size.tokenizer,
         "image_size": image_size or size.image_size,

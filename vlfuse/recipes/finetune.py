@@ -2,14 +2,16 @@
 
 import math
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
+from vlfuse.checkpoints.hub import model_config
 from vlfuse.data.problems import SampleError
 from vlfuse.data.readers import Dataset, open_dataset
 from vlfuse.engine.run import Optim, Run, Source
 from vlfuse.recipes.asked import Asked
+from vlfuse.recipes.plans import LARGE_PATCH, PUBLISHED, SMALL, Plan
 from vlfuse.recipes.pretrain import small_optim
 from vlfuse.recipes.scenes import scenes
 from vlfuse.recipes.sizes import size_of
@@ -20,44 +22,6 @@ LOOKED_AT = 256  # samples that tell how many texts a sample has
 SCENES_STEPS = 2000  # generated scenes have no epochs
 
 
-@dataclass(frozen=True)
-class Plan:
-    """How a task is fine-tuned: `texts` of each of `batch_size` samples make a batch; an epoch sees as many texts as there are."""
-
-    batch_size: int
-    texts: int
-    epochs: int
-    head_multiplier: float
-    image_size: int = 0  # 0: the model's own
-    max_text: int = 0
-    augment: Literal["none", "crop", "randaugment"] = "none"
-
-
-def published(batch_size: int, epochs: int, image_size: int, head_multiplier: float = 50.0) -> Plan:
-    return Plan(batch_size, 1, epochs, head_multiplier, image_size, max_text=50, augment="randaugment")
-
-
-# As published, but for the mirror: there half of the pictures are mirrored though texts name sides (`--sources.0.flip` does so).
-# Entailment and single statements have no published plan; that of pairs serves.
-PUBLISHED = {
-    "vqa": published(512, 10, image_size=576),
-    "nlvr2": published(256, 5, image_size=384),
-    "nlvr": published(256, 5, image_size=384),
-    "entailment": published(256, 5, image_size=384),
-    "caption": published(512, 10, image_size=576, head_multiplier=5.0),
-    "itc": published(1024, 10, image_size=576, head_multiplier=5.0),
-    "itm": published(1024, 10, image_size=384, head_multiplier=5.0),
-}
-# For small models and little data. The picture stays whole, for generated questions ask about places.
-SMALL = {
-    "vqa": Plan(64, 6, 15, 1.0),
-    "nlvr2": Plan(32, 2, 15, 1.0),
-    "nlvr": Plan(64, 2, 15, 1.0),
-    "entailment": Plan(64, 2, 15, 1.0),
-    "caption": Plan(32, 1, 15, 1.0),
-    "itc": Plan(64, 1, 15, 1.0),
-    "itm": Plan(64, 1, 15, 1.0),
-}
 CAPTION_RATES = {"mle": 5e-5, "gold": 1e-5, "cider": 1e-6}  # published, at base size
 SMALL_CAPTION_RATES = {"mle": 1.0, "gold": 0.2, "cider": 0.1}  # of a small model's own rate
 READS = {"vqa": "questions", "nlvr2": "statements", "nlvr": "statements", "entailment": "statements"}
@@ -78,9 +42,10 @@ def vqa(asked: Asked, answers: str = "", min_count: int = 1) -> Run:
         min_count: Questions that must share an answer for it to enter the list (published for VQAv2: 9).
     """
     run = _finetune(asked, "vqa", "vqa", {"vqa": 1.0})
+    given = run.heads.get("vqa", {})
     if answers:
-        return replace(run, heads={"vqa": {"answers": read_answers(answers)}})
-    return replace(run, heads={"vqa": {"min_count": min_count}}) if min_count > 1 else run
+        return replace(run, heads={"vqa": given | {"answers": read_answers(answers)}})
+    return replace(run, heads={"vqa": given | {"min_count": min_count}}) if min_count > 1 else run
 
 
 def nlvr2(asked: Asked) -> Run:
@@ -102,11 +67,14 @@ def retrieval(asked: Asked, by: Literal["itc", "itm", "both"] = "both") -> Run:
     """Find pictures by captions and captions by pictures.
 
     Args:
-        by: itc (contrastive), itm (fused, against random pictures, as published), or both (fused against hard negatives).
+        by: itc (contrastive), itm (fused: against random pictures, or ranking of texts, as published for the system), or both
+            (fused against hard negatives).
     """
     heads = {"itc": 1.0, "itm": 1.0} if by == "both" else {by: 1.0}
     run = _finetune(asked, "retrieval", "itm" if by == "itm" else "itc", heads)
-    return replace(run, heads={"itm": {"negatives": "random"}}) if by == "itm" else run
+    if by == "both":  # whatever the model was pre-trained with
+        return replace(run, heads={"itm": {"negatives": "hard"}})
+    return replace(run, heads={"itm": {"negatives": "random"}}) if by == "itm" and not run.heads else run
 
 
 def caption(
@@ -142,9 +110,26 @@ def read_answers(file: str) -> list[str]:
     return [line.strip() for line in lines if line.strip()]
 
 
+def _published(asked: Asked) -> dict[str, Plan]:
+    if not asked.init:
+        return PUBLISHED[size_of(asked.size_name).system]
+    given = model_config(asked.init)
+    large = given.system == "bridgetower" and given.config["image"]["patch"] == LARGE_PATCH
+    return PUBLISHED["bridgetower-large" if large else given.system]
+
+
+def _settings(asked: Asked, plan: Plan, head: str) -> dict[str, dict[str, Any]]:
+    """Those of the plan; a head that is trained already keeps its size."""
+    if not plan.settings:
+        return {}
+    settings = dict(plan.settings)
+    trained = model_config(asked.init).heads.get(head, {}) if asked.init else {}
+    return {head: settings | {name: trained[name] for name in ("scale",) if name in trained}}
+
+
 def _finetune(asked: Asked, task: str, plan_name: str, heads: dict[str, float]) -> Run:
-    small = asked.size_name != "base"
-    plan, size = (SMALL if small else PUBLISHED)[plan_name], size_of(asked.size_name)
+    small = asked.size_name in ("nano", "tiny")
+    plan, size = (SMALL if small else _published(asked))[plan_name], size_of(asked.size_name)
     reads = READS.get(task, "captions")
     data, batch_size, steps = asked.data, plan.batch_size, SCENES_STEPS
     if data and not data.startswith("scenes:"):
@@ -164,7 +149,12 @@ def _finetune(asked: Asked, task: str, plan_name: str, heads: dict[str, float]) 
         statements=plan.texts if reads == "statements" else 0,
         augment=plan.augment,
     )
-    optim = Optim(size.finetune_lr, head_multiplier=plan.head_multiplier)
+    optim = Optim(
+        plan.lr or size.finetune_lr,
+        weight_decay=plan.weight_decay,
+        head_multiplier=plan.head_multiplier,
+        warmup=plan.warmup,
+    )
     return Run(
         recipe=task,
         out=asked.folder(task),
@@ -172,6 +162,8 @@ def _finetune(asked: Asked, task: str, plan_name: str, heads: dict[str, float]) 
         sources=(source,),
         optim=small_optim(size.finetune_lr) if small else optim,
         evaluations=asked.evaluations(task),
+        heads=_settings(asked, plan, plan_name),
+        crop=False if plan.image_size else None,  # all of the picture, whatever the model was pre-trained on
         **asked.model(plan.image_size, plan.max_text),
     )
 

@@ -3,12 +3,12 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from math import log
+from typing import Any
 
 from vlfuse.backbones.swin import SwinConfig
 from vlfuse.backbones.text import TextConfig
 from vlfuse.checkpoints.config import unknown
-from vlfuse.checkpoints.folder import read_config
-from vlfuse.checkpoints.hub import resolve_model
+from vlfuse.checkpoints.hub import model_config
 from vlfuse.data.tokenizer import Tokenizer
 from vlfuse.systems.fiber import FiberConfig
 from vlfuse.types import ConfigError
@@ -18,7 +18,7 @@ from vlfuse.types import ConfigError
 class Size:
     """A model, what it reads (pictures of `image_size` pixels a side, texts of at most `max_text` tokens), and its rates."""
 
-    config: FiberConfig
+    config: Any  # of the system
     tokenizer: str
     image_size: int
     max_text: int
@@ -26,6 +26,7 @@ class Size:
     finetune_lr: float
     mean: tuple[float, ...] = ()  # of the pictures, per channel; empty: ImageNet's, as published
     std: tuple[float, ...] = ()
+    system: str = "fiber"
 
 
 def nano() -> Size:
@@ -46,7 +47,7 @@ def nano() -> Size:
     )
     config = FiberConfig(swin, text, fuse_last=4, width=128, gate=1.0, image_gate=1.0, read_norm=True, init="scratch")
     # Scenes are bright: with ImageNet's statistics nearly all that a token says would be "bright".
-    bright = {"mean": (0.82, 0.82, 0.82), "std": (0.2, 0.2, 0.2)}
+    bright: dict[str, Any] = {"mean": (0.82, 0.82, 0.82), "std": (0.2, 0.2, 0.2)}
     return Size(config, "scenes", image_size=64, max_text=64, pretrain_lr=1e-3, finetune_lr=5e-4, **bright)
 
 
@@ -73,6 +74,6 @@ def size_of(name: str) -> Size:
 
 def size_like(init: str) -> str:
     """The named size nearest to that of a released model, by the width of its text side: whose hyper-parameters to use."""
-    width = read_config(resolve_model(init)).config["text"]["width"]
+    width = model_config(init).config["text"]["width"]
     widths = {"nano": 128, "tiny": 384, "base": 768}
     return min(widths, key=lambda name: abs(log(widths[name] / width)))

@@ -68,6 +68,14 @@ class System(nn.Module, ABC):
         """As `fuse`, but keeping where things are, at several sizes. The image state is one of `encode_maps`."""
         raise TaskError(f"{type(self).__name__} has no maps of regions; fiber has")
 
+    def pooled(self, image: ImageState, text: TextState) -> Tensor:
+        """`fuse(image, text).pooled`, for heads that read nothing else: a system that can leave the rest out, does."""
+        return self.fuse(image, text).pooled
+
+    def as_picture(self, state: ImageState, number: int) -> ImageState:
+        """The state of picture `number` (0 or 1) of a pair; most systems tell the two apart by nothing but the head."""
+        return state
+
     @abstractmethod
     def project_image(self, state: ImageState) -> Tensor:
         """[B, E], unit length."""

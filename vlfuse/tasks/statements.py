@@ -17,15 +17,19 @@ from vlfuse.types import Answer, Batch, DataError, TaskError
 
 
 class StatementHead(Head):
-    """Each picture is fused with the statement on its own; the pooled vectors, side by side, are classified."""
+    """Each picture is fused with the statement on its own; the pooled vectors, side by side, are classified.
+
+    scale: hidden width of the classifier, in pooled widths. dropout: of what it reads (BridgeTower for NLVR2: 1.5 and 0.1).
+    """
 
     reads = "statements"
     labels: ClassVar[tuple[str, ...]]
     pictures: ClassVar[int]
 
-    def __init__(self, system: System):
+    def __init__(self, system: System, scale: float = 1.0, dropout: float = 0.0):
         super().__init__()
-        hidden = system.pooled_width
+        self.scale, self.dropout = scale, dropout
+        hidden = int(system.pooled_width * scale)
         self.classifier = nn.Sequential(
             nn.Linear(self.pictures * system.pooled_width, hidden),
             nn.LayerNorm(hidden, eps=1e-5),
@@ -33,6 +37,9 @@ class StatementHead(Head):
             nn.Linear(hidden, len(self.labels)),
         )
         self.apply(init_normal)
+
+    def settings(self) -> dict[str, float]:
+        return {"scale": self.scale, "dropout": self.dropout}
 
     def logits(self, system: System, states: States, batch: Batch) -> Tensor:
         """[N, L]."""
@@ -43,8 +50,9 @@ class StatementHead(Head):
                 f"{type(self).__name__} reads {self.pictures} picture(s) a statement, these samples have {owner.shape[1]}"
             )
         text = states.text(self.reads)
-        pooled = [system.fuse(states.image[owner[:, i]], text).pooled for i in range(self.pictures)]
-        return self.classifier(torch.cat(pooled, dim=1)).float()
+        pictures = [system.as_picture(states.image[owner[:, i]], i) for i in range(self.pictures)]
+        pooled = torch.cat([system.pooled(picture, text) for picture in pictures], dim=1)
+        return self.classifier(F.dropout(pooled, self.dropout, self.training)).float()
 
     def forward(self, system: System, states: States, batch: Batch) -> dict[str, Tensor]:
         """Mean over the statements whose label is known; target [N] int64, -100 where it is not."""

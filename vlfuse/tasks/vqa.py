@@ -16,31 +16,38 @@ from vlfuse.types import Answer, Batch, ConfigError, DataError
 
 
 class Vqa(Head):
+    """scale: hidden width of the classifier, in pooled widths (BridgeTower: 2)."""
+
     reads = "questions"
 
-    def __init__(self, system: System, answers: tuple[str, ...], single: bool = False):
+    def __init__(self, system: System, answers: tuple[str, ...], single: bool = False, scale: float = 1.0):
         """single: of the answers one is right and softmax says which, where data have one answer to a question. Else each answer is
         right or wrong by itself, as published."""
         super().__init__()
         self.single = single
         if not answers:
             raise ConfigError("vqa needs a list of answers; build one from the training data")
-        self.answers = tuple(answers)
-        width = system.pooled_width
+        self.answers, self.scale = tuple(answers), scale
+        hidden = int(system.pooled_width * scale)
         self.classifier = nn.Sequential(
-            nn.Linear(width, width), nn.LayerNorm(width, eps=1e-5), nn.GELU(), nn.Linear(width, len(self.answers))
+            nn.Linear(system.pooled_width, hidden),
+            nn.LayerNorm(hidden, eps=1e-5),
+            nn.GELU(),
+            nn.Linear(hidden, len(self.answers)),
         )
         self.apply(init_normal)
         # Every answer starts at probability 1 / A; from 1 / 2 a small model spends its first thousand steps getting there.
         nn.init.constant_(self.classifier[-1].bias, -math.log(len(self.answers)))  # type: ignore[arg-type]
 
     def settings(self) -> dict[str, Any]:
-        return {"answers": self.answers} | ({"single": True} if self.single else {})
+        default = {"single": False, "scale": 1.0}
+        given = {"single": self.single, "scale": self.scale}
+        return {"answers": self.answers} | {name: value for name, value in given.items() if value != default[name]}
 
     def logits(self, system: System, states: States, batch: Batch) -> Tensor:
         """[N, A]."""
         questions = texts_of(batch, self.reads)
-        return self.classifier(system.fuse(states.image[questions.owner], states.text(self.reads)).pooled).float()
+        return self.classifier(system.pooled(states.image[questions.owner], states.text(self.reads))).float()
 
     def forward(self, system: System, states: States, batch: Batch) -> dict[str, Tensor]:
         """Binary cross-entropy against the annotators' soft scores, summed over answers, or cross-entropy (`single`); mean over

@@ -19,6 +19,7 @@ from vlfuse.data.convert.open_images import convert_open_images
 from vlfuse.data.convert.refcoco import convert_refcoco
 from vlfuse.data.convert.report import Report
 from vlfuse.data.convert.snli_ve import convert_snli_ve
+from vlfuse.data.convert.vg_qa import convert_vg_qa as convert_vg_qa_for_vqa
 from vlfuse.data.convert.visual_genome import convert_visual_genome
 from vlfuse.data.convert.visual_genome_texts import convert_vg_captions, convert_vg_qa
 from vlfuse.data.convert.vqa_rad import convert_vqa_rad
@@ -46,6 +47,7 @@ CONVERTERS: dict[str, Callable[[Path, Path], Report]] = {
     "snli-ve": convert_snli_ve,
     "vg-captions": convert_vg_captions,
     "vg-qa": convert_vg_qa,
+    "vg-qa-for-vqa": convert_vg_qa_for_vqa,
     "visual-genome": convert_visual_genome,
     "vqa-rad": convert_vqa_rad,
     "vqa-v2": convert_vqa_v2,
