@@ -40,7 +40,7 @@ def test_best_names_the_runners_up():
 def test_a_list_of_answers_is_needed_and_kept():
     with pytest.raises(ConfigError, match="list of answers"):
         Vqa(tiny_system("fiber"), ())
-    assert tiny_model("fiber", "vqa").head("vqa").settings() == {"answers": ANSWERS, "single": False, "scale": 1.0}
+    assert tiny_model("fiber", "vqa").head("vqa").settings() == {"answers": ANSWERS}, "what is not the default"
 
 
 def test_training_needs_answers():

@@ -137,12 +137,12 @@ class Fiber(System):
 
     def looks(self, image: ImageState, text: TextState) -> list[Look]:
         """Where each text token looks in the image, for every fused layer in order."""
-        layers = [self.text.layers[layer].cross for _, layer in self.pairs]
+        layers: list[GatedCrossAttention] = [self.text.layers[layer].cross for _, layer in self.pairs]  # type: ignore[misc]
         for cross in layers:
             cross.watched = []
         try:
             self.fuse(image, text)
-            weights = [cross.watched[0] for cross in layers]
+            weights = [w for cross in layers for w in cross.watched or ()]
         finally:
             for cross in layers:
                 cross.watched = None
