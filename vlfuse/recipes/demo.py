@@ -19,7 +19,7 @@ from vlfuse.recipes.sizes import Size, size_of
 from vlfuse.report import Row, write_report
 
 MINUTES = 10.0  # that the steps below take on two cores
-PRETRAIN, FINETUNE = 1500, 400
+PRETRAIN, FINETUNE = 1200, 250
 HELD_OUT, GALLERY = 400, 200  # scenes that the results are measured on, pictures searched
 SHIPPED = "fiber-nano"
 WORDS_ALONE = "text_only.json"
@@ -28,7 +28,7 @@ WORDS_ALONE = "text_only.json"
 def pretrain(size: Size, out: Path, steps: int) -> Run:
     """To see, to look, and then to tell pictures apart by their captions and answer the first questions."""
     px = size.image_size
-    to_look, to_ask = round(steps * 0.4), round(steps * 0.65)
+    to_look, to_ask = round(steps * 0.35), round(steps * 0.6)
     asked = scenes(size=px, seed=5, questions=5, fields="questions+regions")
     searched = scenes(size=px, seed=1, captions=1, fields="captions")
     return Run(
@@ -38,7 +38,7 @@ def pretrain(size: Size, out: Path, steps: int) -> Run:
         sources=(
             *first_lessons(px, to_look, steps),
             Source(asked, SEE | {"vqa": 1.0}, 16, questions=5, regions=6, first=to_ask),
-            Source(searched, {"itc": 1.0, "itm": 1.0}, 32, captions=1, every=4, first=to_look),
+            Source(searched, {"itc": 1.0, "itm": 1.0}, 32, captions=1, every=4, first=to_ask),
         ),
         optim=small_optim(size.pretrain_lr),
         heads={"vqa": {"single": True}},
@@ -56,7 +56,7 @@ def finetune(size: Size, out: Path, steps: int) -> Run:
         out=str(out / "finetune"),
         steps=steps,
         sources=(
-            Source(scenes(size=px, seed=2, questions=6, fields="questions"), {"vqa": 1.0}, 16, questions=6),
+            Source(scenes(size=px, seed=2, questions=5, fields="questions"), {"vqa": 1.0}, 16, questions=5),
             Source(scenes(size=px, seed=3, paired=1), {"nlvr2": 1.0}, 8, statements=2, every=2),
             Source(scenes(size=px, seed=4, captions=1, fields="captions"), {"itc": 1.0, "itm": 1.0}, 32, 1, every=4),
         ),
