@@ -309,7 +309,7 @@ def resize_text(x: Tensor, length: int) -> Tensor:
 
 @dataclass(frozen=True)
 class Fused(Rows):
-    """An image-text pair after fusion: image [N, I, D] on a grid (rows, columns), where a system has one, text [N, T, D], pooled
+    """An image-text pair after fusion: image [N, I, D], whose last tokens lie on a grid (rows, columns), where a system has one, text [N, T, D], pooled
     [N, P] for classifiers."""
 
     image: Tensor

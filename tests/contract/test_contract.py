@@ -14,7 +14,7 @@ from vlfuse.tasks import TASKS
 from vlfuse.types import Batch, TaskError, Texts
 
 HEADS = (*OBJECTIVES, *TASKS)
-LACKS = {"bridgetower": ("grounding", "spotting")}  # heads that need what a system has not
+LACKS = {"bridgetower": ("grounding",)}  # heads that need what a system has not
 
 
 def heads_of(name: str) -> list[str]:
@@ -109,6 +109,7 @@ IDLE = {  # parts of a system that a head has no use for; everything else must l
             "text_layers.1.mlp.",
             "text_layers.1.output_norm.",
         ),
+        "spotting": ("_projection.", "temperature", "_pooler.", "text_layers.1."),  # the image's half
         None: ("_projection.", "temperature"),
     },
 }

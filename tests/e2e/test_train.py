@@ -55,7 +55,7 @@ def test_captions_learn_in_three_stages(vlfuse, data, tmp_path):
 
 def test_the_recipe_that_learns_everything(vlfuse, tmp_path):
     kinds = {
-        "sources": ("", "", ",paired=1", "", ",entailment=1"),
+        "sources": ("", "", "", "", "", ",paired=1", "", "", ",entailment=1"),
         "evaluations": ("", ",paired=1", "", ",entailment=1", ""),
     }
     changes = [
@@ -64,9 +64,11 @@ def test_the_recipe_that_learns_everything(vlfuse, tmp_path):
         for i, option in enumerate(options)
         for x in (f"--{part}.{i}.data", f"scenes:4,size=64{option}", f"--{part}.{i}.batch-size", 2)
     ]
-    code, _, err = vlfuse("train", "fiber-nano", "--steps", 2, "--device", "cpu", *changes, *FLAGS)
+    changes += [x for i in (0, 1, 3) for x in (f"--sources.{i}.last", 3)]
+    changes += [x for i in range(1, 9) for x in (f"--sources.{i}.first", 1 + (i == 4))]
+    code, _, err = vlfuse("train", "fiber-nano", "--steps", 3, "--device", "cpu", *changes, *FLAGS)
     assert code == 0, err
-    heads = {"tagging", "mlm", "itc", "itm", "vqa", "nlvr2", "nlvr", "entailment"}
+    heads = {"tagging", "pointing", "spotting", "mlm", "itc", "itm", "vqa", "nlvr2", "nlvr", "entailment"}
     assert set(read_config(tmp_path / "runs/fiber-nano/model").heads) == heads
 
 

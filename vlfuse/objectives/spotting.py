@@ -36,7 +36,8 @@ class Spotting(Head):
         fused = system.fuse(states.image[texts.owner], states.text(self.reads))
         if fused.grid is None:
             raise TaskError(f"the fused image tokens of {type(system).__name__} lie on no grid; spotting needs one")
-        logits = self.named(fused.image)[..., 0].float()
+        places = fused.grid[0] * fused.grid[1]  # what stands before them is of the whole picture
+        logits = self.named(fused.image[:, -places:])[..., 0].float()
         counts = torch.zeros(logits.shape, dtype=torch.int32, device=logits.device)
         on = covered(objects.boxes, fused.grid, batch.images.pixels.shape[-2:])
         target = counts.index_add_(0, objects.text, on.int()) > 0

@@ -172,7 +172,7 @@ class BridgeTower(System):
     def fuse(self, image: BridgedImage, text: BridgedText) -> Fused:  # type: ignore[override]
         """The K cross-modal layers; `Fused.image` [N, S, D] begins with the class token."""
         x, y = self._fused(image, text, first=False)
-        return Fused(image=x, text=y, pooled=self._pool(x, y))
+        return Fused(image=x, text=y, pooled=self._pool(x, y), grid=image.grid)
 
     def pooled(self, image: BridgedImage, text: BridgedText) -> Tensor:  # type: ignore[override]
         """`fuse(image, text).pooled`, without the tokens of the last layer that the poolers do not read."""
