@@ -18,7 +18,7 @@ from vlfuse.types import CheckpointError, ConfigError
 HEADS = {
     "pretrain_mlm_itm": {"mlm": {"norm_eps": 1e-12}, "itm": {"negatives": "random"}},
     "vqav2": {"vqa": {"scale": 2.0}},
-    "vqav2_from_scratch": {"vqa": {"scale": 1.0}},
+    "vqav2_from_scratch": {"vqa": {}},
     "snlive": {"entailment": {"scale": 2.0, "dropout": 0.0}},
     "nlvr2": {"nlvr2": {"scale": 1.5, "dropout": 0.1}},
     "irtr_itm_itc": {"itc": {}, "itm": {"negatives": "hard"}},
