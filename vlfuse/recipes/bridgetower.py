@@ -89,7 +89,7 @@ def bridgetower(asked: Asked) -> Run:
 
 def bridgetower_nano(
     out: str = "runs/bridgetower-nano",
-    steps: int = 6000,
+    steps: int = 5200,
     init: str = "",
     bridge: BridgeKind = "add",
 ) -> Run:

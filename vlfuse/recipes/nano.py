@@ -14,7 +14,7 @@ HELD_OUT = 500  # scenes of each evaluation
 TO_LOOK, TO_ASK, TO_PAIR, TO_REASON = 800, 1300, 2000, 3000  # the steps at which lessons begin
 
 
-def fiber_nano(out: str = "runs/fiber-nano", steps: int = 6000, init: str = "") -> Run:
+def fiber_nano(out: str = "runs/fiber-nano", steps: int = 5200, init: str = "") -> Run:
     """Train the shipped model `fiber-nano` on generated scenes: captions, questions, pairs and entailment.
 
     From nothing, questions alone teach neither to see nor to look. So the lessons come in order: tokens of the image learn to name
