@@ -2,9 +2,12 @@
 
 import json
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from tests.e2e.test_recipes import words  # noqa: F401  (fixture)
+from tests.micro import micro_model
 from vlfuse.checkpoints.folder import read_config
 from vlfuse.engine.run import load_run
 from vlfuse.recipes import RECIPES
@@ -79,3 +82,65 @@ def test_data_without_boxes_are_refused(tmp_path, data):
         RECIPES["grounding"](Asked(data=str(tmp_path / "boxes.jsonl")))
     with pytest.raises(ConfigError, match="no data of its own"):
         RECIPES["detection"](Asked(size="tiny"))
+
+
+def test_boxes_are_printed_and_drawn(vlfuse, data, tmp_path):
+    made = micro_model(tmp_path / "made", "grounding")
+    one, two = (data / "single" / "images" / f"{i:06d}.png" for i in (0, 1))
+    ask = ["--model", made, "--device", "cpu", "--image"]
+    code, out, err = vlfuse("predict", "refer", *ask, one, "--text", "a red star", "--draw", "drawn.png", "--json")
+    assert code == 0 and "wrote drawn.png" in err, err
+    assert json.loads(out)["label"] == "a red star" and len(json.loads(out)["box"]) == 4
+    drawn, plain = (np.asarray(Image.open(file).convert("RGB")) for file in (tmp_path / "drawn.png", one))
+    assert drawn.shape == plain.shape and (drawn != plain).any()
+    asked = ["--text", "circle", "red star", "--threshold", 0]
+    code, out, err = vlfuse("predict", "detect", *ask, one, two, *asked, "--draw", "both")
+    assert code == 0 and len(list((tmp_path / "both").glob("*.png"))) == 2, err
+    assert f"{one}: circle at [" in out or f"{one}: red star at [" in out
+    code, out, err = vlfuse("predict", "ground", *ask, one, "--text", "a red star above a circle", "--threshold", 1)
+    assert code == 0 and out.splitlines() == [f"{one}: a red star -> not seen", f"{one}: a circle -> not seen"], err
+    assert vlfuse("predict", "detect", *ask, one, *asked, "--draw", "folder")[0] == 2
+    code, _, err = vlfuse("predict", "match", *ask, one, "--text", "a", "--draw", "x.png")
+    assert code == 2 and "finds no boxes to draw" in err
+
+
+@pytest.fixture
+def coco(data, tmp_path):
+    """The scenes of `data` as a COCO set, and pictures with nothing in them beside."""
+    from vlfuse.data.readers import open_dataset
+
+    scenes = open_dataset(str(data / "single" / "data.jsonl"))
+    names = ["circle", "square", "triangle", "rectangle", "star", "cross", "never there"]
+    content = {"categories": [{"id": i, "name": n} for i, n in enumerate(names)], "images": [], "annotations": []}
+    for number in range(8):
+        sample = scenes[number]
+        content["images"].append(
+            {"id": number, "file_name": sample.images[0].rpartition("/")[2], "width": 64, "height": 64}
+        )
+        for r in sample.regions if number else ():
+            x0, y0, x1, y1 = r.box
+            row = {"image_id": number, "bbox": [x0, y0, x1 - x0, y1 - y0], "category_id": names.index(r.label)}
+            content["annotations"].append({**row, "id": len(content["annotations"]), "iscrowd": 0})
+    (tmp_path / "sea").mkdir()
+    (tmp_path / "sea" / "instances.json").write_text(json.dumps(content))
+    return f"{tmp_path}/sea/instances.json@{data}/single/images"
+
+
+def test_transfer(vlfuse, coco, data, model, tmp_path):
+    """From a coarse model there is no zero-shot score; from what it became there is."""
+    ask = ["--steps", 1, "--shots", 1, 0, "--out", "out"]
+    code, out, err = vlfuse("transfer", "--model", model, "--data", coco, "--eval-data", coco, *ask)
+    assert code == 0 and "1-shot" in out and "zero-shot" not in out, err
+    found = json.loads((tmp_path / "out" / "metrics.json").read_text())
+    assert found["sea"].keys() == {"1-shot", "full"} and 0 <= found["sea"]["full"]["AP50"] <= 1
+    other = str(data / "single" / "data.jsonl")
+    sets = ["--data", coco, other, "--eval-data", coco, other, "--names", "sea", "shapes", "--image-size", 80]
+    ask = ["--steps", 1, "--shots", 3, "--out", "more"]
+    for _ in range(2):  # what is finished is not repeated
+        code, out, err = vlfuse("transfer", "--model", "out/sea/full/model", *sets, *ask)
+        assert code == 0 and "zero-shot" in out and "average" in out, err
+    assert "step 1/1" not in out
+    assert json.loads((tmp_path / "more" / "metrics.json").read_text())["average"].keys() == {"zero-shot", "3-shot"}
+    assert read_config("more/sea/3-shot/model").preprocessing.size == 80
+    code, _, err = vlfuse("transfer", "--model", model, "--data", coco, "--eval-data", coco, other)
+    assert code == 2 and "one of each" in err
