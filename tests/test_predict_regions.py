@@ -10,7 +10,8 @@ from vlfuse.data.phrases import noun_phrases
 from vlfuse.data.transforms import EvalTransform
 from vlfuse.predict import Predictor
 from vlfuse.systems.fiber import Fiber
-from vlfuse.types import DataError, TaskError
+from vlfuse.tasks.regions import Regions, to_stored
+from vlfuse.types import DataError, Images, TaskError
 
 NAMES = ["red star", "Circle", "no such thing"]
 
@@ -46,6 +47,12 @@ def test_labels_are_the_users_own_and_boxes_lie_in_the_picture(model, pictures):
         assert all(0 <= d.box[0] <= d.box[2] <= picture.width for d in own)
         assert all(0 <= d.box[1] <= d.box[3] <= picture.height for d in own)
     assert max(d.box[2] for d in found[1]) > 80, "in pixels of the picture, not of the model"
+
+
+def test_boxes_that_end_with_their_last_pixel_are_given_their_end():
+    found = Regions(torch.tensor([[0.0, 0.0, 47.0, 23.0]]), torch.ones(1), torch.zeros(1, dtype=torch.long))
+    images = Images(torch.zeros(1, 3, 64, 64), torch.tensor([[24, 48]]), torch.tensor([[50, 100]]))
+    assert to_stored([found], images, [0], pixel=1.0)[0].boxes.tolist() == [[0.0, 0.0, 100.0, 50.0]]
 
 
 def test_pictures_of_different_sizes_together_as_alone(model, pictures):

@@ -56,7 +56,9 @@ class Eye:
                     image, prompt = [row for row, _ in part], [place for _, place in part]
                     maps = [labels[place] for place in prompt]
                     found = find(self.system, self.head, state[image], images.sizes[image], text[prompt], maps, keep)
-                    for row, place, regions in zip(image, prompt, to_stored(found, images, image), strict=True):
+                    for row, place, regions in zip(
+                        image, prompt, to_stored(found, images, image, self.head.pixel), strict=True
+                    ):
                         yield numbers[row], some[place], regions
 
     def _shown(self, pictures: Sequence[Image.Image]) -> Iterator[tuple[list[int], Images]]:

@@ -58,6 +58,16 @@ def test_few_pictures_are_learnt_from_with_the_classes_of_all(tmp_path):
     torch.testing.assert_close(next(again.iterate()).images.pixels, batch.images.pixels)
 
 
+def test_a_published_detector_goes_on_as_it_was_trained(tmp_path):
+    run = regions_run(tmp_path, heads={"grounding": {**HEAD["grounding"], "published": True}})
+    batch, theirs = (next(build(r).loaders[0].iterate()) for r in (regions_run(tmp_path), run))
+    assert theirs.grounding.tokens.ids.shape[1] == run.max_text > batch.grounding.tokens.ids.shape[1]
+    lost = batch.grounding.objects.boxes - theirs.grounding.objects.boxes
+    assert bool((lost[:, 2:] == 1).all(1).logical_or((lost[:, :2] == 1).any(1)).all()), (
+        "the last pixel, or mirrored the first"
+    )
+
+
 @pytest.mark.parametrize(
     ("source", "message"),
     [

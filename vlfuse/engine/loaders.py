@@ -21,6 +21,7 @@ from vlfuse.data.tokenizer import Tokenizer
 from vlfuse.data.transforms import DISTORTIONS, TrainTransform, Transform, Transformed
 from vlfuse.engine.distributed import World
 from vlfuse.engine.run import Run, Source
+from vlfuse.objectives.grounding import Grounding
 from vlfuse.systems.base import Model
 from vlfuse.types import ConfigError
 
@@ -72,7 +73,7 @@ def source_loader(
     run: Run, source: Source, dataset: Dataset, model: Model, tokenizer: Tokenizer, given: Preprocessing, world: World
 ) -> Loader:
     if source.boxes.reads:
-        collate: Collator = box_collate(run, source, dataset, tokenizer, given)
+        collate: Collator = box_collate(run, source, dataset, model, tokenizer, given)
         dataset = few_shot(dataset, source.boxes.shots, run.seed) if source.boxes.shots else dataset
     else:
         collate = text_collate(run, source, model, tokenizer, given)
@@ -89,10 +90,13 @@ def source_loader(
 
 
 def box_collate(
-    run: Run, source: Source, dataset: Dataset, tokenizer: Tokenizer, given: Preprocessing
+    run: Run, source: Source, dataset: Dataset, model: Model, tokenizer: Tokenizer, given: Preprocessing
 ) -> GroundingCollate:
-    asked = source.boxes
+    """A published detector goes on as it was trained: with boxes that end in their last pixel, and texts as long as can be."""
+    asked, head = source.boxes, model.head("grounding")
+    assert isinstance(head, Grounding)
     transform: Any = scaling(given, asked.scales, asked.longest, asked.crop)
+    transform = replace(transform, inclusive=head.published)
     prompts = None
     if asked.reads == "regions":
         names = class_names(dataset)  # of all the data, whatever few pictures are learnt from
@@ -108,7 +112,7 @@ def box_collate(
         prompts,
         asked.flip,
         asked.sides,
-        pad_to_max=run.compile,
+        pad_to_max=run.compile or head.published,
     )
 
 

@@ -97,12 +97,14 @@ def find_regions(
     return found
 
 
-def to_stored(found: Sequence[Regions], images: Images, owner: Sequence[int]) -> list[Regions]:
-    """With boxes in pixels of the pictures before their transform, on the CPU; owner: the row of `images` that each is about."""
+def to_stored(found: Sequence[Regions], images: Images, owner: Sequence[int], pixel: float = 0.0) -> list[Regions]:
+    """With boxes in pixels of the pictures before their transform, on the CPU; owner: the row of `images` that each is about.
+    pixel: 1 makes boxes that end with their last pixel (`Grounding.pixel`) end behind it."""
     assert images.stored is not None, "what shows pictures with boxes says how large they were"
     scales = (images.stored / images.sizes).flip(1)  # of x and y
+    ends = images.sizes.new_tensor([0.0, 0.0, pixel, pixel], dtype=torch.float)
     return [
-        replace(regions, boxes=regions.boxes * scales[row].repeat(2)).to("cpu")
+        replace(regions, boxes=(regions.boxes + ends) * scales[row].repeat(2)).to("cpu")
         for regions, row in zip(found, owner, strict=True)
     ]
 
