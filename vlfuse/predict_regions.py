@@ -61,7 +61,7 @@ class Eye:
                     ):
                         yield numbers[row], some[place], regions
 
-    def _shown(self, pictures: Sequence[Image.Image]) -> Iterator[tuple[list[int], Images]]:
+    def _shown(self, pictures: Sequence[Image.Image]) -> Iterator[tuple[Sequence[int], Images]]:
         """Pictures that fill a batch of one size, with their numbers: a smaller one among larger would be cut into other windows."""
         transform = ScaleTransform((self.size,), longest_for(self.size), mean=self.mean, std=self.std)
         no_boxes, no_chance = torch.zeros(0, 4), np.random.default_rng(0)
@@ -151,7 +151,7 @@ def check_threshold(value: float) -> None:
 def _detections(regions: Regions, prompt: Prompt, names: Sequence[str]) -> list[Detection]:
     columns: tuple[Tensor, ...] = (regions.boxes, regions.scores, regions.labels)
     rows = zip(*(column.tolist() for column in columns), strict=True)
-    return [Detection(tuple(box), names[prompt.things[label]], score) for box, score, label in rows]
+    return [Detection(tuple(box), names[prompt.things[int(label)]], score) for box, score, label in rows]
 
 
 def _grounded(caption: str, span: Span, regions: Regions, label: int, threshold: float) -> Grounding:

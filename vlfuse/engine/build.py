@@ -229,10 +229,8 @@ def evaluator_of(
     return Evaluator(wanted.name or wanted.task, lambda model: scores(model, loader, world), wanted.every)
 
 
-def scoring(
-    task: str, dataset: Dataset, tokenizer: Tokenizer, given: Preprocessing
-) -> Callable[[Model, Loader, World], dict[str, float]]:
-    """How a task of EVALUATIONS is scored on a data set, whose classes are those that detection looks for."""
+def scoring(task: str, dataset: Dataset, tokenizer: Tokenizer, given: Preprocessing) -> Callable[..., dict[str, float]]:
+    """How a task of EVALUATIONS is scored on a data set, given model, loader and world. Detection looks for the classes of the set."""
     scores = EVALUATIONS[task].scores
     if task == "detection":
         return partial(scores, tokenizer=tokenizer, max_text=given.max_text, names=class_names(dataset))

@@ -93,7 +93,7 @@ def fiber_fine(asked: Asked, more: tuple[str, ...] = ()) -> Run:
     name = asked.size_name
     batch_size = 32 if name != "base" else 64
     if asked.data:
-        found = [(data, reads) for data in (asked.data, *more) for reads in _held(data)]
+        found: list[tuple[str, Reads]] = [(data, reads) for data in (asked.data, *more) for reads in _held(data)]
     elif name != "nano":
         raise ConfigError(f"size {name} has no data of its own; name pictures with boxes with --data")
     else:

@@ -9,11 +9,11 @@ from pathlib import Path
 from statistics import mean
 
 from vlfuse.checkpoints.config import config_from_dict, config_to_dict
-from vlfuse.checkpoints.folder import CONFIG
 from vlfuse.checkpoints.hub import load_model, model_config
-from vlfuse.engine.run import Run, require_same
+from vlfuse.engine.run import Run
 from vlfuse.recipes.asked import Asked
-from vlfuse.recipes.execute import MODEL, execute, read_scores, score
+from vlfuse.recipes.demo import finished
+from vlfuse.recipes.execute import execute, read_scores, score
 from vlfuse.recipes.fine import detection
 from vlfuse.types import ConfigError
 
@@ -72,9 +72,12 @@ def transfer(
             results[target.name][ZERO] = {name: found[name] for name in AP}
         for number in shots:
             run = _run(model, target, out, number, steps, image_size, seed)
-            if not (Path(run.out) / MODEL / CONFIG).is_file():
-                execute(run, resume=True, command=shlex.join(["vlfuse", "transfer", model, target.data]))
-            require_same(run)
+            if not finished(run):
+                execute(
+                    run,
+                    resume=True,
+                    command=shlex.join(["vlfuse", "transfer", "--model", model, "--data", target.data]),
+                )
             found = read_scores(run.out)
             results[target.name][f"{number}-shot" if number else FULL] = {
                 name: found[f"detection/{name}"] for name in AP
