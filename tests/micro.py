@@ -22,6 +22,7 @@ HEADS = {
     "entailment": {},
     "caption": {"never": [3, 903]},  # unknown, mask
 }
+GROUNDING = {"width": 16, "blocks": 1, "levels": 2, "anchor_scale": 4.0}
 
 # The same size as arguments of `vlfuse train`.
 FLAGS = [
@@ -48,6 +49,6 @@ def micro_model(folder: Path, *heads: str) -> Path:
     """A released model with the named heads (all of HEADS, if none is named)."""
     torch.manual_seed(0)
     given, size = Preprocessing(64, 40), micro_size()
-    settings = {name: HEADS[name] for name in heads or HEADS}
+    settings = {name: (HEADS | {"grounding": GROUNDING})[name] for name in heads or HEADS}
     model = build_model(ModelConfig("fiber", config_to_dict(size.config), settings, given))
     return save_folder(folder, model, Tokenizer.load("scenes"), given)

@@ -27,7 +27,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "data": {"types", "ops"},
     "metrics": set(),
     "checkpoints": MODELS | {"data"},  # a released model holds its tokenizer
-    "predict": MODELS | {"data", "checkpoints"},
+    "predict": MODELS | {"data", "checkpoints", "predict_regions"},
+    "predict_regions": MODELS | {"data"},
     "engine": MODELS | {"data", "metrics", "checkpoints"},
     "report": {"types", "data", "predict"},
     "search": {"types", "predict"},

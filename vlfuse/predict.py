@@ -6,23 +6,42 @@ Shapes: B images, N texts, E embedding width.
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TypeAlias, TypeVar, overload
 
 import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor
 
 from vlfuse.data.collate import join_pictures
 from vlfuse.data.images import load_image
+from vlfuse.data.phrases import noun_phrases, phrase_spans
 from vlfuse.data.tokenizer import Tokenizer
 from vlfuse.data.transforms import EvalTransform
+from vlfuse.objectives.grounding import Grounding as GroundingHead
 from vlfuse.objectives.itm import ImageTextMatching
+from vlfuse.predict_regions import FEW, Eye, check_threshold
 from vlfuse.systems.base import Model, System
 from vlfuse.tasks.captioning import Captioning
+from vlfuse.tasks.regions import GROUND, REFER
 from vlfuse.tasks.retrieval import Gallery, fused_where, lift, top
-from vlfuse.types import Answer, Batch, Caption, Images, ImageSource, ImageState, TaskError, Texts, TextState, cat
+from vlfuse.types import (
+    Answer,
+    Batch,
+    Caption,
+    Detection,
+    Grounding,
+    Images,
+    ImageSource,
+    ImageState,
+    Span,
+    TaskError,
+    Texts,
+    TextState,
+    cat,
+)
 
 T = TypeVar("T")
 Picture: TypeAlias = ImageSource | Tensor
@@ -140,6 +159,104 @@ class Predictor:
             captions += [Caption(a.text, a.score, a.alternatives) for a in head.answers(written, prompt.strip())]
         return captions if _is_list(images) else captions[0]
 
+    # --- regions -----------------------------------------------------------------------------------------------
+
+    @overload
+    def detect(
+        self, images: Picture, labels: str | Sequence[str], threshold: float | Mapping[str, float] = 0.3, *, rest: float = 0.3,
+        most: int = 100, overlap: float = 0.6,
+    ) -> list[Detection]: ...  # fmt: skip
+    @overload
+    def detect(
+        self, images: Sequence[Picture], labels: str | Sequence[str], threshold: float | Mapping[str, float] = 0.3, *,
+        rest: float = 0.3, most: int = 100, overlap: float = 0.6,
+    ) -> list[list[Detection]]: ...  # fmt: skip
+    @torch.no_grad()
+    def detect(
+        self,
+        images: Picture | Sequence[Picture],
+        labels: str | Sequence[str],
+        threshold: float | Mapping[str, float] = 0.3,
+        *,
+        rest: float = 0.3,
+        most: int = 100,
+        overlap: float = 0.6,
+    ) -> list[Detection] | list[list[Detection]]:
+        """Find things of any classes, best first. Pictures may differ in size; each is encoded once, however many classes there are.
+
+        labels: names of classes, which come back as they are written. threshold: the least score, of all classes or of those it names
+        (the others then have `rest`). most: of a picture. overlap: of two boxes of one class that overlap by more, the worse goes.
+        """
+        names: list[str] = _as_list(labels)
+        found = self._eye().detect(self._opened(images), names, threshold, rest, most, overlap)
+        return found if _is_list(images) else found[0]
+
+    @overload
+    def ground(
+        self, images: Picture, caption: str, phrases: Sequence[str | Span] = (), *, threshold: float = 0.3
+    ) -> list[Grounding]: ...
+    @overload
+    def ground(
+        self, images: Sequence[Picture], caption: str, phrases: Sequence[str | Span] = (), *, threshold: float = 0.3
+    ) -> list[list[Grounding]]: ...
+    @torch.no_grad()
+    def ground(
+        self,
+        images: Picture | Sequence[Picture],
+        caption: str,
+        phrases: Sequence[str | Span] = (),
+        *,
+        threshold: float = 0.3,
+    ) -> list[Grounding] | list[list[Grounding]]:
+        """Find what the phrases of a caption name.
+
+        phrases: words of the caption, or characters [start, end) of it; without any, those that `vlfuse.data.phrases` takes for
+        phrases. A phrase that is not in the picture has no boxes.
+        """
+        if not caption.strip():
+            raise TaskError("the caption is blank; write what is to be found")
+        spans = phrase_spans(caption, phrases) if phrases else noun_phrases(caption)
+        check_threshold(threshold)
+        keep = replace(GROUND, threshold=threshold**2 * (1 - FEW), most=GROUND.most * len(spans))
+        found = self._eye().ground(self._opened(images), caption, spans, threshold, keep)
+        return found if _is_list(images) else found[0]
+
+    @overload
+    def refer(self, images: Picture, expression: str) -> Detection: ...
+    @overload
+    def refer(self, images: Picture, expression: Sequence[str]) -> list[Detection]: ...
+    @overload
+    def refer(self, images: Sequence[Picture], expression: str | Sequence[str]) -> list[Detection]: ...
+    @torch.no_grad()
+    def refer(
+        self, images: Picture | Sequence[Picture], expression: str | Sequence[str]
+    ) -> Detection | list[Detection]:
+        """The one thing that an expression means: one picture and one expression, one picture and many expressions (it is encoded
+        once), or lists of equal length. Its score says how sure the model is."""
+        pictures, texts, single = _aligned(images, expression)
+        if not texts or not all(text.strip() for text in texts):
+            raise TaskError("an expression is blank; write what is meant, such as 'the dog on the left'")
+        eye = self._eye()
+        if len(pictures) == 1:
+            found = eye.refer(self._opened(pictures), texts, REFER)[0]
+        else:
+            pairs = zip(pictures, texts, strict=True)
+            found = [eye.refer(self._opened([picture]), [text], REFER)[0][0] for picture, text in pairs]
+        return found[0] if single else found
+
+    def _opened(self, images: Picture | Sequence[Picture]) -> list[Image.Image]:
+        """Upright RGB pictures. Raises TaskError where there is none."""
+        pictures: list[Picture] = _as_list(images)
+        if not pictures:
+            raise TaskError("no picture was given; give at least one")
+        return [load_image(_from_tensor(source)) for source in pictures]
+
+    def _eye(self) -> Eye:
+        self._require_head("grounding")
+        head: GroundingHead = self.model.head("grounding")  # type: ignore[assignment]
+        given = self.transform
+        return Eye(self.system, head, self.tokenizer, self.max_text, given.size, given.mean, given.std, self.device)
+
     # --- matching --------------------------------------------------------------------------------------------
 
     @torch.no_grad()
@@ -191,10 +308,8 @@ class Predictor:
 
     def images(self, sources: Sequence[Picture]) -> Images:
         """Open and preprocess pictures: Images on the model's device. Raises TaskError where there is none."""
-        if not sources:
-            raise TaskError("no picture was given; give at least one")
         no_boxes, no_chance = torch.zeros(0, 4), np.random.default_rng(0)
-        pixels = [self.transform(load_image(_from_tensor(source)), no_boxes, no_chance)[0] for source in sources]
+        pixels = [self.transform(picture, no_boxes, no_chance)[0] for picture in self._opened(sources)]
         return join_pictures(pixels).to(self.device)
 
     @property

@@ -363,3 +363,23 @@ class Match:
 
     index: int
     score: float
+
+
+@dataclass(frozen=True, slots=True)
+class Detection:
+    """One thing found: `box` in pixels of the upright picture, `label` as the user wrote it, `score` in [0, 1]."""
+
+    box: Box
+    label: str
+    score: float
+
+
+@dataclass(frozen=True, slots=True)
+class Grounding:
+    """A phrase, the characters `span` of its caption, and where it is seen: boxes in pixels of the upright picture with scores in
+    [0, 1], best first; none where it is not."""
+
+    phrase: str
+    span: Span
+    boxes: tuple[Box, ...]
+    scores: tuple[float, ...]

@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.micro import micro_model
+
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
 
@@ -44,6 +46,12 @@ def test_judge_pairs(run, data, model):
     out = run("judge_pairs.py", model, picture(data, 0), picture(data, 1), "both show a star", "a circle is left")
     assert [line.split()[0] in ("true", "false") for line in out.splitlines()] == [True, True]
     assert len(run("judge_pairs.py", model, picture(data, 0), "a star").splitlines()) == 1
+
+
+def test_find_things(run, data, tmp_path):
+    made = micro_model(tmp_path / "made", "grounding")
+    out = run("find_things.py", made, data / "single", tmp_path / "found", "circle", "red star")
+    assert len(out.splitlines()) == 8 == len(list((tmp_path / "found").glob("*.png")))
 
 
 def test_every_example_is_short_and_tested():

@@ -35,7 +35,8 @@ CLIP_MEAN, CLIP_STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.261302
 class Preprocessing:
     """What turns a user's picture and words into a batch: pictures are stretched to `size` x `size` pixels (keep_aspect: to
     as many pixels in their own shape; crop: the shorter side alone, then the middle is cut out), scaled to [0, 1] and
-    normalised per channel; texts are cut at `max_text` tokens."""
+    normalised per channel; texts are cut at `max_text` tokens. What looks for regions keeps their shape: the short side has `size`
+    pixels, see `vlfuse.data.scaling`."""
 
     size: int
     max_text: int

@@ -17,7 +17,7 @@ from vlfuse.data.tokenizer import Tokenizer
 from vlfuse.systems.base import Model
 from vlfuse.types import ConfigError, DataError
 
-DETECTOR_SIZE = 928  # a square of as many pixels as 800 x 1066, the published size of a picture of 3 : 4
+DETECTOR_SIZE = 800  # published: of the short side
 DETECTOR_TEXT = 256  # published
 
 
@@ -52,7 +52,7 @@ def _fiber_fine(tensors: Mapping[str, Tensor], asked: Asked) -> tuple[Model, Pre
                 f"{name} is for coarse files: a detector reads pictures of any size and has no answers; leave it out"
             )
     model, report = import_fiber_fine(tensors, asked.text_heads)
-    return model, Preprocessing(DETECTOR_SIZE, min(DETECTOR_TEXT, model.system.max_tokens), keep_aspect=True), report
+    return model, Preprocessing(DETECTOR_SIZE, min(DETECTOR_TEXT, model.system.max_tokens)), report
 
 
 def _bridgetower(tensors: Mapping[str, Tensor], asked: Asked) -> tuple[Model, Preprocessing, Report]:

@@ -15,10 +15,13 @@ from vlfuse.checkpoints.hub import load_model
 from vlfuse.recipes.execute import answers, score
 
 METRICS, SUBMISSION = Path("metrics.json"), Path("submission.json")
+REGIONS = {"detection": "pictures", "grounding": "phrases", "referring": "expressions"}  # what is counted
 
 
 def run(
-    task: Positional[Literal["vqa", "nlvr2", "nlvr", "entailment", "retrieval", "caption"]],
+    task: Positional[
+        Literal["vqa", "nlvr2", "nlvr", "entailment", "retrieval", "caption", "detection", "grounding", "referring"]
+    ],
     model: str,
     data: str,
     out: Path = METRICS,
@@ -65,10 +68,21 @@ def table(task: str, scores: dict[str, float]) -> Table:
         return _retrieval(scores)
     if task == "caption":
         return _caption(scores)
+    if task in REGIONS:
+        return _regions(task, scores)
     result = Table("metric", "percent", "most frequent answer", title=f"{task}: {scores['count']:.0f} texts")
     for name, value in scores.items():
         if name not in ("count", "majority"):
             result.add_row(name, f"{100 * value:.1f}", f"{100 * scores['majority']:.1f}" if name == "accuracy" else "")
+    return result
+
+
+def _regions(task: str, scores: dict[str, float]) -> Table:
+    """COCO marks with -1 what it cannot say, such as the AP of large things where there are none."""
+    result = Table("metric", "x 100", title=f"{task}: {scores['count']:.0f} {REGIONS[task]}")
+    for name, value in scores.items():
+        if name != "count":
+            result.add_row(name, f"{100 * value:.1f}" if value >= 0 else "-")
     return result
 
 

@@ -1,41 +1,49 @@
 """`vlfuse predict TASK`."""
 
 import json
+import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, Literal
 
 import tyro
 from tyro.conf import Positional
 
 import vlfuse
+from vlfuse.commands import regions
 from vlfuse.predict import Predictor
 from vlfuse.types import Answer, Caption, TaskError
 
 
 def run(
-    task: Positional[Literal["vqa", "caption", "reason", "entailment", "match", "embed"]],
+    task: Positional[Literal["vqa", "caption", "reason", "entailment", "match", "embed", "detect", "ground", "refer"]],
     model: str,
     image: tuple[str, ...] = (),
     text: tuple[str, ...] = (),
     how: Literal["two-stage", "fused", "contrastive"] = "two-stage",
     beam: int = 5,
     samples: int = 0,
+    threshold: float = 0.3,
+    draw: Path | None = None,
     device: str = "auto",
     json: bool = False,
 ) -> None:
     """Use a model on pictures and texts.
 
     caption describes every picture, going on from every text if some are given; vqa and entailment put every text to every picture; reason judges every text about one picture, or about two together;
-    match scores every picture with every text; embed prints unit vectors of pictures and texts.
+    match scores every picture with every text; embed prints unit vectors of pictures and texts;
+    detect finds what the texts name, ground what the phrases of every text name, refer the one thing that a text means.
 
     Args:
         task: What to do.
         model: A name, a folder or a hub id.
         image: Pictures: paths or URLs.
-        text: Questions, statements or captions.
+        text: Questions, statements, captions, names of classes or expressions.
         how: How match scores: contrastive, fused, or the best of the first re-ranked by the second.
         beam: Captions kept while searching for the best; 1 is greedy.
         samples: Captions to draw at random instead of searching.
+        threshold: Least score of a box, from 0 to 1, of detect and ground.
+        draw: Of detect, ground and refer: a file for one picture with its boxes, a folder for several.
         device: auto, cpu, cuda.
         json: Print JSON, one object a line.
     """
@@ -45,6 +53,15 @@ def run(
         raise TaskError("caption needs --image FILE; --text TEXT gives the words it begins with")
     if task not in ("embed", "caption") and not (image and text):
         raise TaskError(f"{task} needs --image FILE and --text TEXT; several of each may follow")
+    if draw and task not in regions.TASKS:
+        raise TaskError(f"{task} finds no boxes to draw; {', '.join(regions.TASKS)} do")
+    if task in regions.TASKS:
+        rows = regions.look(vlfuse.load(model, device), task, image, text, threshold)
+        for row in rows:
+            print(dumps(row) if json else regions.line(row))
+        for name in regions.draw(rows, image, draw) if draw else ():
+            print(f"wrote {name}", file=sys.stderr)
+        return
     for row in predict(vlfuse.load(model, device), task, list(image), list(text), how, beam, samples):
         print(dumps(row) if json else line(row))
 

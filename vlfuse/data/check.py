@@ -12,6 +12,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from vlfuse.data.boxes import CUT, OUTSIDE, tidy
 from vlfuse.data.coco import CocoDataset
+from vlfuse.data.drawing import draw_boxes
 from vlfuse.data.images import load_oriented, stored_size, upright_box
 from vlfuse.data.problems import SampleError
 from vlfuse.data.readers import Dataset
@@ -137,7 +138,6 @@ REMARKS = {CUT: "box reaches outside the picture", OUTSIDE: "box lies outside th
 
 PANEL, PICTURE, MARGIN, LINE = 320, 240, 8, 15  # pixels: width of a panel, height of its picture, gap, height of a line
 LINES = 12  # of text below a picture, at most
-COLOURS = ("#d62728", "#1f77b4", "#2ca02c", "#9467bd", "#ff7f0e", "#17becf", "#e377c2", "#8c564b")
 
 
 def draw(dataset: Dataset, number: int = 12, seed: int | None = 0, columns: int = 3) -> Image.Image:
@@ -185,16 +185,11 @@ def _thumbnail(source: ImageSource, origin: str, sample: Sample | None, width: i
     stored = stored_size(picture, orientation)
     scale = min(width / picture.width, PICTURE / picture.height)
     small = picture.resize((max(1, round(picture.width * scale)), max(1, round(picture.height * scale))))
-    pen, font = ImageDraw.Draw(small), ImageFont.load_default(10)
     labels: dict[Box, str] = {}
     for box, text in _boxes(sample) if sample else ():
         labels.setdefault(box, text)  # a region's own name comes before the phrases that speak of it
-    for number, (box, text) in enumerate(labels.items()):
-        x0, y0, x1, y1 = (value * scale for value in upright_box(box, orientation, stored))
-        colour = COLOURS[number % len(COLOURS)]
-        pen.rectangle((x0, y0, max(x0, x1 - 1), max(y0, y1 - 1)), outline=colour)
-        fitting = text[: max(8, int((x1 - x0) / 6))]
-        pen.text((x0 + 2, y0 + 1), fitting, fill=colour, font=font, stroke_width=1, stroke_fill="white")
+    turned = [(upright_box(box, orientation, stored), text) for box, text in labels.items()]
+    draw_boxes(small, [(tuple(value * scale for value in box), text) for box, text in turned])  # type: ignore[misc]
     return small
 
 

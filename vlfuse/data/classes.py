@@ -11,6 +11,8 @@ import numpy as np
 from vlfuse.data.coco import CocoDataset
 from vlfuse.data.problems import SampleError
 from vlfuse.data.readers import Dataset
+from vlfuse.data.scenes import SceneDataset
+from vlfuse.data.scenes.world import SHAPES
 from vlfuse.types import DataError, Sample
 
 
@@ -28,12 +30,14 @@ class Part:
 
 
 def class_names(dataset: Dataset) -> tuple[str, ...]:
-    """The classes of a data set: of COCO files all that they list, by id; else all that occur, by the alphabet.
+    """The classes of a data set: of COCO files all that they list, by id; of scenes all shapes; else all that occur, by the alphabet.
 
     Unusable records are passed over. Raises DataError where there are no classes.
     """
     if isinstance(dataset, CocoDataset) and dataset.names:
         return tuple(dict.fromkeys(dataset.names[number] for number in sorted(dataset.names)))
+    if isinstance(dataset, SceneDataset):
+        return tuple(sorted(SHAPES))
     found: set[str] = set()
     for _, sample in usable(dataset):
         found.update(region.label for region in sample.regions)

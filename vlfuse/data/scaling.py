@@ -73,6 +73,11 @@ class ScaleTransform:
         return normal.flip(0).contiguous() if self.bgr else normal, boxes, keep
 
 
+def longest_for(short: int) -> int:
+    """What the long side may have beside a short one of `short` pixels: in the published proportion, 1333 to 800."""
+    return short * 5 // 3
+
+
 def scaled_size(size: tuple[int, int], short: int, longest: int) -> tuple[int, int]:
     """(width, height) of a picture of `size` (width, height) once its short side has `short` pixels, or fewer where the long one
     would have more than `longest` (by rounding, the long one may still come out a few pixels above)."""

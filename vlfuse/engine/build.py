@@ -1,13 +1,12 @@
 """From a run's configuration to what `train` needs: model, tokenizer, loaders and evaluators."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
-import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor, nn
 
 from vlfuse.checkpoints import bridgetower
@@ -18,17 +17,17 @@ from vlfuse.checkpoints.hub import load_model
 from vlfuse.checkpoints.mapping import require_fit
 from vlfuse.checkpoints.resize import resize_bias_table
 from vlfuse.data.answers import AnswerList, normalize_word
-from vlfuse.data.collate import ALL, Collate
+from vlfuse.data.classes import class_names
 from vlfuse.data.loader import Loader
 from vlfuse.data.problems import SampleError
 from vlfuse.data.readers import Dataset, open_dataset
 from vlfuse.data.scenes import ANSWERS, SceneDataset
 from vlfuse.data.tokenizer import Tokenizer
-from vlfuse.data.transforms import DISTORTIONS, TrainTransform, Transform, Transformed
 from vlfuse.engine.distributed import World
 from vlfuse.engine.evaluate import EVALUATIONS
+from vlfuse.engine.loaders import check_texts, evaluation_loader, source_loader
 from vlfuse.engine.optimiser import freeze
-from vlfuse.engine.run import Evaluation, Run, Source
+from vlfuse.engine.run import Evaluation, Run
 from vlfuse.engine.train import Evaluator
 from vlfuse.metrics.caption import CiderD
 from vlfuse.systems.base import Model, System
@@ -39,7 +38,6 @@ from vlfuse.tasks.vqa import Vqa
 from vlfuse.types import CheckpointError, ConfigError, DataError
 
 COUNTED, COUNTED_SCENES = 200_000, 2_000  # samples whose captions tell how rare words are
-FIELDS = ("captions", "questions", "statements", "regions")
 
 
 @dataclass(frozen=True)
@@ -49,16 +47,6 @@ class Built:
     preprocessing: Preprocessing
     loaders: tuple[Loader, ...]
     evaluators: tuple[Evaluator, ...]
-
-
-@dataclass
-class Blind:
-    """A transform that shows nothing: what a model reaches with it, it reaches without looking."""
-
-    size: int
-
-    def __call__(self, image: Image.Image, boxes: Tensor, rng: np.random.Generator) -> Transformed:
-        return torch.zeros(3, self.size, self.size), boxes, torch.zeros(len(boxes), dtype=torch.bool)
 
 
 def build(run: Run, world: World | None = None) -> Built:
@@ -221,64 +209,6 @@ def known_answers(datasets: Iterable[Dataset], min_count: int) -> tuple[str, ...
     return tuple(found.values())
 
 
-def check_texts(run: Run, model: Model) -> None:
-    """Every source gives exactly the kinds of text that its heads read."""
-    for source in run.sources:
-        read = {model.head(head).reads for head in source.heads}
-        if "spotting" in source.heads:
-            read.add("queries")
-        for kind in (*FIELDS, "queries"):
-            number = getattr(source, kind)
-            if number and kind not in read:
-                raise ConfigError(
-                    f"source {source.data}: {kind} is {number}, but none of its heads ({', '.join(source.heads)}) reads them"
-                )
-            if kind in read and number <= 0:
-                raise ConfigError(f"source {source.data}: its heads read {kind}; set how many each sample gives")
-
-
-def source_loader(
-    run: Run, source: Source, dataset: Dataset, model: Model, tokenizer: Tokenizer, given: Preprocessing, world: World
-) -> Loader:
-    if source.augment == "none":
-        transform: Transform = given.transform()
-    else:
-        distort = DISTORTIONS.get(source.augment)
-        transform = TrainTransform(given.size, distort is not None, source.flip, mean=given.mean, std=given.std)
-        transform = replace(transform, distort=distort) if distort else transform
-    answers = next((AnswerList(model.head(h).answers) for h in source.heads if h == "vqa"), None)  # type: ignore[arg-type]
-    labels = {tuple(model.head(h).labels) for h in source.heads if model.head(h).reads == "statements"}  # type: ignore[arg-type]
-    if len(labels) > 1:
-        raise ConfigError(
-            f"source {source.data}: heads with different labels {sorted(labels)}; give each a source of its own"
-        )
-    collate = Collate(
-        tokenizer,
-        Blind(given.size) if run.blind else transform,
-        given.max_text,
-        captions=source.captions,
-        questions=source.questions,
-        statements=source.statements,
-        regions=source.regions,
-        answers=answers,
-        labels=next(iter(labels), ()),
-        queries=source.queries,
-        phrases="pointing" in source.heads,
-        mask_probability=source.mask_probability if "mlm" in source.heads else 0.0,
-        pad_to_max=run.compile,
-    )
-    return Loader(
-        dataset,
-        collate,
-        source.batch_size // run.accumulate,
-        seed=run.seed,
-        workers=run.workers,
-        rank=world.rank,
-        world_size=world.size,
-        strict=run.strict,
-    )
-
-
 def evaluator_of(
     run: Run, wanted: Evaluation, dataset: Dataset, tokenizer: Tokenizer, given: Preprocessing, world: World
 ) -> Evaluator:
@@ -295,32 +225,15 @@ def evaluator_of(
         strict=run.strict,
         world=world if task.shared else World(),
     )
-    return Evaluator(wanted.name or wanted.task, lambda model: task.scores(model, loader, world), wanted.every)
+    scores = scoring(wanted.task, dataset, tokenizer, given)
+    return Evaluator(wanted.name or wanted.task, lambda model: scores(model, loader, world), wanted.every)
 
 
-def evaluation_loader(
-    reads: str,
-    dataset: Dataset,
-    tokenizer: Tokenizer,
-    given: Preprocessing,
-    batch_size: int,
-    blind: bool = False,
-    strict: bool = False,
-    world: World | None = None,
-    workers: int = 0,
-) -> Loader:
-    """The data set in order, with all texts of a kind, and nothing left to chance."""
-    world = world or World()
-    transform: Transform = Blind(given.size) if blind else given.transform()
-    captions, questions, statements, _ = (ALL if kind == reads else 0 for kind in FIELDS)
-    collate = Collate(tokenizer, transform, given.max_text, captions, questions, statements, mask_probability=0.0)
-    return Loader(
-        dataset,
-        collate,
-        max(world.size, batch_size // world.size * world.size),
-        shuffle=False,
-        workers=workers,
-        rank=world.rank,
-        world_size=world.size,
-        strict=strict,
-    )
+def scoring(task: str, dataset: Dataset, tokenizer: Tokenizer, given: Preprocessing) -> Callable[..., dict[str, float]]:
+    """How a task of EVALUATIONS is scored on a data set, given model, loader and world. Detection looks for the classes of the set."""
+    scores = EVALUATIONS[task].scores
+    if task == "detection":
+        return partial(scores, tokenizer=tokenizer, max_text=given.max_text, names=class_names(dataset))
+    if task in ("grounding", "referring"):
+        return partial(scores, tokenizer=tokenizer, max_text=given.max_text)
+    return scores

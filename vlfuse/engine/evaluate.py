@@ -9,6 +9,7 @@ from typing import Any, Literal
 import torch
 import torch.distributed as dist
 
+from vlfuse.engine import evaluate_regions
 from vlfuse.engine.distributed import World
 from vlfuse.engine.step import Loader
 from vlfuse.metrics.accuracy import accuracy, group_means, majority
@@ -36,10 +37,11 @@ class Judged:
 
 @dataclass(frozen=True)
 class Task:
-    """How a task is scored. reads: the texts it needs. shared: each process takes its part of the batches (else all of them)."""
+    """How a task is scored. reads: the texts it needs (detection makes its own). scores: of a model on a loader; those of regions also take
+    `tokenizer` and `max_text`, and detection `names`, see `vlfuse.engine.evaluate_regions`. shared: each process takes its part of the batches (else all of them)."""
 
-    reads: Literal["captions", "questions", "statements"]
-    scores: Callable[[Model, Loader, World], dict[str, float]]
+    reads: Literal["captions", "questions", "statements", "phrases", "expressions"]
+    scores: Callable[..., dict[str, float]]
     shared: bool = True
 
 
@@ -157,6 +159,9 @@ EVALUATIONS: dict[str, Task] = {
     "nlvr2": Task("statements", statements("nlvr2")),
     "nlvr": Task("statements", statements("nlvr")),
     "entailment": Task("statements", statements("entailment")),
+    "detection": Task("expressions", evaluate_regions.detection),
+    "grounding": Task("phrases", evaluate_regions.grounding),
+    "referring": Task("expressions", evaluate_regions.referring),
 }
 
 

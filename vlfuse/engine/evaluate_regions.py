@@ -15,14 +15,13 @@ from torch import Tensor
 from vlfuse.data.classes import coco_truth
 from vlfuse.data.prompts import Prompt, class_prompts
 from vlfuse.data.tokenizer import Tokenizer
-from vlfuse.data.transforms import stretch
 from vlfuse.engine.distributed import World
 from vlfuse.engine.step import Loader
 from vlfuse.metrics.detection import coco_ap, lvis_fixed_ap
 from vlfuse.metrics.grounding import PhraseResult, ReferringResult, phrase_recall, referring_accuracy
 from vlfuse.objectives.grounding import Grounding
 from vlfuse.systems.base import Model, texts_of
-from vlfuse.tasks.regions import DETECT, GROUND, REFER, Keep, Regions, find
+from vlfuse.tasks.regions import DETECT, GROUND, REFER, Keep, Regions, find, to_stored
 from vlfuse.types import Batch, Sample, TaskError, TextState, Tokens
 
 PAIRS = 32  # of picture and text that are fused at a time
@@ -52,7 +51,7 @@ def detection(
         rows: list[list[dict[str, Any]]] = [[] for _ in range(count)]
         for prompt, label_map, text in zip(prompts, maps, texts, strict=True):
             found = find(model.system, head, image, batch.images.sizes, text[[0] * count], [label_map] * count, DETECT)
-            for own, regions in zip(rows, _stored(found, batch, range(count)), strict=True):
+            for own, regions in zip(rows, to_stored(found, batch.images, range(count)), strict=True):
                 own += _rows(regions, prompt)
         seen += [Seen(_light(sample), own) for sample, own in zip(batch.samples, rows, strict=True)]
     seen = sorted(_gathered(seen, world), key=lambda one: (one.sample.id, one.sample.origin))
@@ -121,20 +120,8 @@ def _about_texts(
             owner = texts.owner[rows]
             maps = [texts.records[row].map(tokenizer, max_text).to(world.device) for row in rows.tolist()]
             found = find(model.system, _head(model), image[owner], batch.images.sizes[owner], state[rows], maps, keep)
-            for row, regions in zip(rows.tolist(), _stored(found, batch, owner.tolist()), strict=True):
+            for row, regions in zip(rows.tolist(), to_stored(found, batch.images, owner.tolist()), strict=True):
                 yield batch, int(texts.owner[row]), texts.records[row], regions
-
-
-def _stored(found: Sequence[Regions], batch: Batch, owner: Sequence[int]) -> list[Regions]:
-    """With boxes in pixels of the stored pictures, on the CPU."""
-    assert batch.images.stored is not None, "the collate of boxes says how large pictures were"
-    sizes, stored = batch.images.sizes.tolist(), batch.images.stored.tolist()
-    moved = []
-    for regions, row in zip(found, owner, strict=True):
-        (height, width), (stored_height, stored_width) = sizes[row], stored[row]
-        boxes = stretch(regions.boxes, (width, height), stored_width, stored_height)
-        moved.append(replace(regions, boxes=boxes).to("cpu"))
-    return moved
 
 
 def _rows(regions: Regions, prompt: Prompt) -> Iterator[dict[str, Any]]:

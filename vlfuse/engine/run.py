@@ -84,6 +84,41 @@ class Optim:
 
 
 @dataclass(frozen=True)
+class Boxes:
+    """How pictures with boxes become texts with what they name, for the head `grounding`; see `vlfuse.data.grounding`.
+
+    reads: "phrases" of captions, "expressions", or "regions", which make a prompt of classes; empty for other heads. texts: of
+    phrases and expressions, how many texts a sample gives at most. shots: of regions, train on pictures with about so many of
+    each class instead of all; which ones, the run's seed says. negatives: of regions, ask for at most so many classes that are not
+    there beside those that are; 0 asks for all classes always, where one prompt holds them.
+    scales: lengths of the short side, one drawn for each sample; none: the image size of the run. longest: of the long side; 0: five
+    thirds of the longest short one, as published. crop: half of the time, a random part that cuts no box. flip: share of pictures
+    that are mirrored; sides: where a text names left or right, withhold that, or swap the words.
+    """
+
+    reads: Literal["", "phrases", "expressions", "regions"] = ""
+    texts: int = 1
+    shots: int = 0
+    negatives: int = 0
+    scales: tuple[int, ...] = ()
+    longest: int = 0
+    crop: bool = False
+    flip: float = 0.0
+    sides: Literal["withhold", "swap"] = "withhold"
+
+    def __post_init__(self):
+        _positive(self, "texts")
+        for name in ("shots", "negatives"):
+            value = getattr(self, name)
+            _check(value >= 0, f"boxes.{name}", value, "0 or above")
+            _used(
+                not value or self.reads == "regions", f"boxes.{name}", f"only regions have classes, not '{self.reads}'"
+            )
+        untouched = all(getattr(self, f.name) == f.default for f in fields(self))
+        _used(bool(self.reads) or untouched, "source.boxes", "nothing is read; set boxes.reads")
+
+
+@dataclass(frozen=True)
 class Source:
     """Data, and what is learnt from it. A step takes one batch from every source whose turn it is and sums their losses.
 
@@ -95,7 +130,8 @@ class Source:
     mask_probability: of the captions' tokens, for masked language modelling.
     augment: "none" shows the whole picture, "crop" takes a random part, "randaugment" distorts it further as FIBER does,
     "randaugment-mild" as BridgeTower for questions, "randaugment-pil" as BridgeTower for all else;
-    flip: mirror half of the pictures, for texts that name no sides.
+    flip: mirror half of the pictures, for texts that name no sides. boxes: for the head `grounding`, which has a source of its own,
+    in place of all that is said here of texts and pictures.
     """
 
     data: str
@@ -112,6 +148,7 @@ class Source:
     mask_probability: float = 0.15
     augment: Literal["none", "crop", "randaugment", "randaugment-mild", "randaugment-pil"] = "none"
     flip: bool = False
+    boxes: Boxes = Boxes()
 
     def __post_init__(self):
         _positive(self, "batch_size", "every")
@@ -125,6 +162,10 @@ class Source:
         _check(self.first >= 0, "source.first", self.first, "a step, 0 for the first")
         _check(self.last == 0 or self.last > self.first, "source.last", self.last, f"0 (the end) or above {self.first}")
         _used(not self.flip or self.augment != "none", "source.flip", "augment 'none' does not mirror; use 'crop'")
+        if self.boxes.reads:
+            for name in ("captions", "questions", "statements", "regions", "queries"):
+                _used(not getattr(self, name), f"source.{name}", "boxes.reads says what this source gives")
+            _used(self.augment == "none", "source.augment", "boxes.scales, crop and flip are for pictures with boxes")
 
     def has_turn(self, step: int) -> bool:
         return self.first <= step < (self.last or step + 1) and (step - self.first) % self.every == 0

@@ -1,6 +1,7 @@
 """Recipes: functions that return a whole training run, read from top to bottom."""
 
 from vlfuse.recipes.bridgetower import bridgetower, bridgetower_nano
+from vlfuse.recipes.fine import detection, fiber_fine, grounding, referring
 from vlfuse.recipes.finetune import caption, entailment, nlvr, nlvr2, retrieval, vqa
 from vlfuse.recipes.nano import fiber_nano
 from vlfuse.recipes.pretrain import fiber_coarse
@@ -16,4 +17,8 @@ RECIPES = {
     "entailment": entailment,
     "caption": caption,
     "retrieval": retrieval,
+    "fiber-fine": fiber_fine,
+    "detection": detection,
+    "grounding": grounding,
+    "referring": referring,
 }

@@ -12,11 +12,12 @@ import torch
 from vlfuse.checkpoints.config import unknown
 from vlfuse.checkpoints.folder import LoadedModel, Preprocessing, save_folder
 from vlfuse.data.problems import Problems
-from vlfuse.data.readers import open_dataset
+from vlfuse.data.readers import Dataset, open_dataset
 from vlfuse.data.tokenizer import Tokenizer
-from vlfuse.engine.build import build, evaluation_loader
+from vlfuse.engine.build import build, scoring
 from vlfuse.engine.distributed import World, barrier, start
 from vlfuse.engine.evaluate import EVALUATIONS, submission
+from vlfuse.engine.loaders import evaluation_loader
 from vlfuse.engine.log import LOG
 from vlfuse.engine.run import RUN, Run
 from vlfuse.engine.step import Loader
@@ -83,7 +84,11 @@ def card(run: Run, model: Model, folder: Path, scores: dict[str, float], command
         f'model = vlfuse.load("{folder.as_posix()}")',
         "```",
         "",
-        "Pictures are stretched to a square; answers come from a closed list (`config.json`). "
+        *(
+            ["Pictures keep their shape; labels are the user's own words. "]
+            if "grounding" in model.heads
+            else ["Pictures are stretched to a square; answers come from a closed list (`config.json`). "]
+        ),
         "`log.jsonl` is the training log, `run.json` the whole configuration.",
     ]
     return "\n".join(lines) + "\n"
@@ -98,14 +103,17 @@ def score(
     loaded: LoadedModel, task: str, data: str, batch_size: int = 64, device: str = "auto", strict: bool = False
 ) -> dict[str, float]:
     """The scores of a released model on a task of EVALUATIONS. Raises TaskError where the model has no head for it."""
-    return _evaluated(EVALUATIONS[_known(task)].scores, loaded, task, data, batch_size, device, strict)
+    dataset, (tokenizer, given) = open_dataset(data), _words(loaded)
+    how = scoring(_known(task), dataset, tokenizer, given)
+    return _evaluated(how, loaded, task, dataset, batch_size, device, strict)
 
 
 def answers(
     loaded: LoadedModel, task: str, data: str, batch_size: int = 64, device: str = "auto", strict: bool = False
 ) -> list[dict[str, Any]]:
     """The submission file of a task, see `vlfuse.engine.evaluate.submission`; the data needs no answers."""
-    return _evaluated(partial(submission, task=_known(task)), loaded, task, data, batch_size, device, strict)
+    how = partial(submission, task=_known(task))
+    return _evaluated(how, loaded, task, open_dataset(data), batch_size, device, strict)
 
 
 def _known(task: str) -> str:
@@ -114,22 +122,23 @@ def _known(task: str) -> str:
     return task
 
 
+def _words(loaded: LoadedModel) -> tuple[Tokenizer, Preprocessing]:
+    if loaded.tokenizer is None:
+        raise CheckpointError("the model has no tokenizer.json; put the file of its tokenizer into its folder")
+    return loaded.tokenizer, loaded.preprocessing
+
+
 def _evaluated(
     how: Callable[[Model, Loader, World], T],
     loaded: LoadedModel,
     task: str,
-    data: str,
+    dataset: Dataset,
     batch_size: int,
     device: str,
     strict: bool,
 ) -> T:
-    if loaded.tokenizer is None:
-        raise CheckpointError("the model has no tokenizer.json; put the file of its tokenizer into its folder")
     world = start(device)
-    reads = EVALUATIONS[task].reads
-    loader = evaluation_loader(
-        reads, open_dataset(data), loaded.tokenizer, loaded.preprocessing, batch_size, strict=strict
-    )
+    loader = evaluation_loader(EVALUATIONS[task].reads, dataset, *_words(loaded), batch_size, strict=strict)
     with torch.no_grad():
         found = how(loaded.model.to(world.device).eval(), loader, world)
     tell(loader.problems, "left out")

@@ -6,7 +6,7 @@ Shapes: N texts with one picture each, A places, T text tokens, L labels of one 
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -16,7 +16,7 @@ from vlfuse.objectives.grounding import Grounding
 from vlfuse.ops.boxes import centres, clip, decode
 from vlfuse.ops.nms import nms
 from vlfuse.systems.base import System
-from vlfuse.types import ImageState, Rows, TextState
+from vlfuse.types import Images, ImageState, Rows, TextState
 
 
 @dataclass(frozen=True)
@@ -95,6 +95,18 @@ def find_regions(
         stay = nms(boxes, value, label, keep.overlap, keep.most, pixel)
         found.append(Regions(boxes[stay], value[stay], label[stay]))
     return found
+
+
+def to_stored(found: Sequence[Regions], images: Images, owner: Sequence[int], pixel: float = 0.0) -> list[Regions]:
+    """With boxes in pixels of the pictures before their transform, on the CPU; owner: the row of `images` that each is about.
+    pixel: 1 makes boxes that end with their last pixel (`Grounding.pixel`) end behind it."""
+    assert images.stored is not None, "what shows pictures with boxes says how large they were"
+    scales = (images.stored / images.sizes).flip(1)  # of x and y
+    ends = images.sizes.new_tensor([0.0, 0.0, pixel, pixel], dtype=torch.float)
+    return [
+        replace(regions, boxes=(regions.boxes + ends) * scales[row].repeat(2)).to("cpu")
+        for regions, row in zip(found, owner, strict=True)
+    ]
 
 
 def _best(score: Tensor, level: Tensor, most: int) -> tuple[Tensor, Tensor]:
