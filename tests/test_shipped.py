@@ -1,0 +1,57 @@
+"""The model that comes with the package: small, and able to do what its card says."""
+
+import json
+import re
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import vlfuse
+from vlfuse.checkpoints.folder import load_folder
+from vlfuse.checkpoints.hub import shipped_models
+from vlfuse.data.scenes import SceneDataset
+from vlfuse.recipes.execute import score
+from vlfuse.recipes.scenes import scenes
+
+NAME = "fiber-nano"
+
+
+@pytest.fixture(scope="module")
+def loaded():
+    return load_folder(shipped_models()[NAME])
+
+
+def test_it_is_small_and_whole():
+    folder = shipped_models()[NAME]
+    assert sum(file.stat().st_size for file in folder.iterdir()) < 16e6
+    assert (folder / "model.safetensors").stat().st_size <= 12e6
+    assert {"model.safetensors", "config.json", "tokenizer.json", "README.md", "log.jsonl", "run.json"} <= {
+        file.name for file in folder.iterdir()
+    }
+    told = "".join((folder / name).read_text() for name in ("README.md", "run.json", "config.json"))
+    assert not re.search(r'["( ]/[a-z]+/', told), "no path of the machine that made it"
+
+
+@pytest.mark.parametrize(
+    ("task", "metric", "options"),
+    [
+        ("vqa", "vqa/accuracy", {"fields": "questions"}),
+        ("nlvr2", "nlvr2/accuracy", {"paired": 1}),
+    ],
+)
+def test_its_card_tells_the_truth(loaded, task, metric, options):
+    """On scenes it never saw, other than those of the card, within what so small a sample can differ by."""
+    found = score(loaded, task, scenes(60, seed=77, size=64, split="test", **options))
+    told = json.loads((shipped_models()[NAME] / "config.json").read_text())["notes"]["scores"][metric]
+    assert found["accuracy"] >= told - 0.12, f"{task}: {found['accuracy']:.3f}, the card says {told:.3f}"
+
+
+def test_it_answers_by_its_name():
+    model = vlfuse.load(NAME)
+    sample = SceneDataset(1, seed=3, split="test", size=64, fields=("regions",))[0]
+    picture = Image.fromarray(np.asarray(sample.images[0]))
+    answer = model.ask(picture, "how many things are there?")
+    assert answer.text.isdigit()
+    assert model.match([picture], ["a red circle", "a blue star"]).shape == (1, 2)
+    assert model.reason([picture, picture], "both pictures show a star").text in ("true", "false")
