@@ -3,7 +3,7 @@
 import json
 import os
 import time
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 from vlfuse.checkpoints.folder import CONFIG, load_folder
@@ -40,7 +40,8 @@ def pretrain(size: Size, out: Path, steps: int) -> Run:
             Source(asked, SEE | {"vqa": 1.0}, 16, questions=5, regions=6, first=to_ask),
             Source(searched, {"itc": 1.0, "itm": 1.0}, 32, captions=1, every=4, first=to_ask),
         ),
-        optim=small_optim(size.pretrain_lr),
+        # The rate does not fall before the questions have come.
+        optim=replace(small_optim(size.pretrain_lr), schedule="constant"),
         heads={"vqa": {"single": True}},
         workers=1,
         save_every=100,
@@ -62,6 +63,7 @@ def finetune(size: Size, out: Path, steps: int) -> Run:
         ),
         optim=small_optim(size.finetune_lr),
         evaluations=held_out(px),
+        heads={"vqa": {"single": True}},
         init=str(out / "pretrain" / MODEL),
         workers=1,
         save_every=100,
