@@ -270,7 +270,7 @@ class Predictor:
         """Scores [images, texts], higher is better; compare them along a row.
 
         how: "contrastive" (cosine similarity over temperature), "fused" (matching logit of every pair) or "two-stage"
-        (the best `candidates` texts of each image by contrastive score are re-ranked by fusion).
+        (the best `candidates` texts of each image by contrastive score are re-ranked by both scores together).
         """
         if how not in ("contrastive", "fused", "two-stage"):
             raise TaskError(f"how is '{how}'; allowed: contrastive, fused, two-stage")
@@ -281,8 +281,10 @@ class Predictor:
             return similarity.cpu()
         gallery = Gallery(image, text, torch.zeros(len(sentences), dtype=torch.long), similarity)
         chosen = top(similarity, candidates if how == "two-stage" else len(sentences))
-        fused = fused_where(chosen, self.system, self._matching(), gallery)
-        return (lift(similarity, fused, chosen) if how == "two-stage" else fused).cpu()
+        logits = fused_where(chosen, self.system, self._matching(), gallery)
+        if how == "fused":
+            return logits[..., 1].cpu()
+        return lift(similarity, self._matching().evidence(logits, similarity), chosen).cpu()
 
     @torch.no_grad()
     def embed_image(self, images: Picture | Sequence[Picture]) -> Tensor:

@@ -226,7 +226,7 @@ def test_reranking(path: Path):
     texts = texts_of(golden, owner, ids="in/eval_text_ids")
     gallery = encode_gallery(model, [batch_of(golden["in/eval_images"], captions=texts)])
     by_image, by_text = top(gallery.similarity, wanted), top(gallery.similarity.T, wanted).T
-    fused = fused_where(by_image | by_text, model.system, model.head("itm"), gallery)
+    fused = fused_where(by_image | by_text, model.system, model.head("itm"), gallery)[..., 1]
     image_scores = fused.masked_fill(~by_image, NOWHERE)
     text_scores = fused.masked_fill(~by_text, NOWHERE)
     scores = torch.maximum(image_scores, text_scores)

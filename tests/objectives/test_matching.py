@@ -131,3 +131,16 @@ def test_scores_are_the_positive_logits():
     pooled = model.system.fuse(states.image, states.text("captions")).pooled
     expected = model.head("itm").classifier(pooled)[:, 1]
     torch.testing.assert_close(model.head("itm").scores(model.system, states.image, states.text("captions")), expected)
+
+
+@pytest.mark.parametrize(("negatives", "ranked"), [("hard", True), ("random", False)])
+def test_evidence_undoes_the_drawing_of_negatives(negatives, ranked):
+    """The best possible head on hard negatives knows log p(own) - log p(drawn); with the similarity that drew them its ranking is that
+    of p(own), which its odds alone do not give. Negatives drawn evenly need no such mend."""
+    matching = ImageTextMatching(tiny_system("fiber"), negatives)
+    own = torch.tensor([[0.7, 0.2, 0.1]]).log()
+    similarity = torch.tensor([[3.0, 0.0, -1.0]])
+    odds = own - similarity.log_softmax(1)
+    assert odds.argmax() != own.argmax()
+    evidence = matching.evidence(torch.stack([torch.zeros_like(odds), odds], -1), similarity)
+    assert (evidence.argsort().tolist() == own.argsort().tolist()) is ranked

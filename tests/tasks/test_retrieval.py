@@ -7,7 +7,7 @@ import torch
 
 from tests.contract.sizes import images, texts, tiny_model
 from vlfuse.systems.base import Model
-from vlfuse.tasks.retrieval import Gallery, encode_gallery, fused_scores, two_stage
+from vlfuse.tasks.retrieval import Gallery, encode_gallery, fused_logits, fused_scores, two_stage
 from vlfuse.types import Batch, ConfigError, TaskError, Texts, Tokens
 
 OWNER = [0, 0, 1, 2, 2, 2, 3]
@@ -46,27 +46,29 @@ def test_gallery_of_many_batches_equals_that_of_one(model, gallery):
     pairs = torch.cartesian_prod(torch.arange(4), torch.arange(7))
     itm = model.head("itm")
     torch.testing.assert_close(
-        fused_scores(model.system, itm, found, pairs), fused_scores(model.system, itm, gallery, pairs)
+        fused_logits(model.system, itm, found, pairs), fused_logits(model.system, itm, gallery, pairs)
     )
 
 
 def test_fused_scores_do_not_depend_on_batches(model, gallery):
     itm, pairs = model.head("itm"), torch.tensor([[0, 3], [3, 0], [1, 2], [2, 6], [0, 3]])
     seen: list[tuple[int, int]] = []
-    small = fused_scores(model.system, itm, gallery, pairs, 2, lambda done, of: seen.append((done, of)))
-    torch.testing.assert_close(small, fused_scores(model.system, itm, gallery, pairs))
+    small = fused_logits(model.system, itm, gallery, pairs, 2, lambda done, of: seen.append((done, of)))
+    torch.testing.assert_close(small, fused_logits(model.system, itm, gallery, pairs))
     torch.testing.assert_close(small[0], small[4])
     assert seen == [(2, 5), (4, 5), (5, 5)]
     assert fused_scores(model.system, itm, gallery, pairs[:0]).shape == (0,)
 
 
+@pytest.mark.parametrize("published", [True, False])
 @pytest.mark.parametrize("candidates", [1, 2, 3, 100])
-def test_two_stages(model, gallery, candidates):
+def test_two_stages(model, gallery, candidates, published):
     """The best by contrast are re-ordered by fusion and stay above the rest, which keep their order; for both directions."""
     itm, (B, N) = model.head("itm"), gallery.similarity.shape
     pairs = torch.cartesian_prod(torch.arange(B), torch.arange(N))
-    fused = fused_scores(model.system, itm, gallery, pairs).view(B, N)
-    for_images, for_texts = two_stage(model.system, itm, gallery, candidates, batch_size=5)
+    logits = fused_logits(model.system, itm, gallery, pairs).view(B, N, 2)
+    fused = logits[..., 1] if published else logits[..., 1] - logits[..., 0] + gallery.similarity
+    for_images, for_texts = two_stage(model.system, itm, gallery, candidates, batch_size=5).tables(published)
 
     def order(similarity, scores) -> list[int]:
         first = similarity.argsort(descending=True).tolist()

@@ -103,7 +103,7 @@ def _retrieval(scores: dict[str, float]) -> Table:
         "direction", "ranked by", "recall at 1", "at 5", "at 10", "median rank", "at 1 by chance", title=title
     )
     for direction, name in (("ir", "picture"), ("tr", "caption")):
-        for how, words in (("itc", "similarity"), ("two_stage", "fusion")):
+        for how, words in (("itc", "similarity"), ("matched", "fusion alone"), ("two_stage", "both")):
             if f"{how}_{direction}_r1" in scores:
                 recalls = [f"{100 * scores[f'{how}_{direction}_r{k}']:.1f}" for k in (1, 5, 10)]
                 chance = f"{100 * scores[f'chance_{direction}_r1']:.2f}"

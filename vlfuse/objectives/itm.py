@@ -64,9 +64,24 @@ class ImageTextMatching(Head):
     def settings(self) -> dict[str, Any]:
         return {"negatives": self.negatives} | ({"false_texts": self.false_texts} if self.negatives == "texts" else {})
 
+    def logits(self, system: System, image: ImageState, text: TextState) -> Tensor:
+        """[N, 2] logits of "not matched" and "matched" for each pair."""
+        return self.classifier(system.pooled(image, text))
+
     def scores(self, system: System, image: ImageState, text: TextState) -> Tensor:
-        """[N] logit of "matched" for each pair; what retrieval ranks by."""
-        return self.classifier(system.pooled(image, text))[:, 1]
+        """[N] logit of "matched" for each pair; what the published retrieval ranks by."""
+        return self.logits(system, image, text)[:, 1]
+
+    def evidence(self, logits: Tensor, similarity: Tensor) -> Tensor:
+        """How well pairs match, for ranking, by `logits` [..., 2] of this head and contrastive `similarity` [...].
+
+        The head learns log p(own) - log p(drawn): the odds that a pair is a caption with its own image, against the pairs it
+        was shown as negatives. Hard negatives are drawn in proportion to exp(similarity), so there log p(own) is the odds *plus*
+        the similarity (but for a term that all candidates of a query share): what the similarity knows already, the head never
+        had to learn. Negatives drawn evenly leave the odds alone.
+        """
+        odds = (logits[..., 1] - logits[..., 0]).float()
+        return odds + similarity if self.negatives == "hard" else odds
 
     def forward(self, system: System, states: States, batch: Batch) -> dict[str, Tensor]:
         owner = texts_of(batch, self.reads).owner
@@ -81,7 +96,7 @@ class ImageTextMatching(Head):
 
     def judge(self, system: System, image: ImageState, text: TextState, labels: Tensor) -> dict[str, Tensor]:
         """Loss and accuracy on chosen pairs; labels [N] int64, 1 where they match."""
-        logits = self.classifier(system.pooled(image, text)).float()
+        logits = self.logits(system, image, text).float()
         loss = global_mean(F.cross_entropy(logits, labels, reduction="sum"), len(labels))
         return {"loss": loss, "accuracy": (logits.argmax(1) == labels).float().mean()}
 

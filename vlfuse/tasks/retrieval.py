@@ -1,5 +1,7 @@
 """Image-text retrieval: contrastive, fused, and two-stage (contrastive top-k re-ranked by fusion; ALBEF section 5.1).
 
+Re-ranking is by what both stages know together (`ImageTextMatching.evidence`); by the fused score alone it is the published one.
+
 Shapes: B images, N captions, E embedding width, K candidates.
 """
 
@@ -50,7 +52,7 @@ def encode_gallery(model: Model, batches: Iterable[Batch], device: torch.device 
 
 
 @torch.no_grad()
-def fused_scores(
+def fused_logits(
     system: System,
     matching: ImageTextMatching,
     gallery: Gallery,
@@ -58,35 +60,25 @@ def fused_scores(
     batch_size: int = 256,
     progress: Callable[[int, int], None] | None = None,
 ) -> Tensor:
-    """Logit of "matched" for pairs [P, 2] of (image, caption) rows: [P]. progress(done, all) is called after every batch."""
-    scores = []
+    """Logits of "not matched" and "matched" for pairs [P, 2] of (image, caption) rows: [P, 2]; progress(done, all) is called after
+    every batch."""
+    logits = []
     for start in range(0, len(pairs), batch_size):
         image, text = pairs[start : start + batch_size].unbind(1)
         # Captions are padded to the longest of the gallery; a batch needs only its own longest.
         texts = gallery.text[text]
         texts = texts.with_length(int(texts.mask.sum(1).max()))
-        scores.append(matching.scores(system, gallery.image[image], texts))
+        logits.append(matching.logits(system, gallery.image[image], texts).float())
         if progress:
             progress(min(start + batch_size, len(pairs)), len(pairs))
-    return torch.cat(scores) if scores else torch.zeros(0)
+    return torch.cat(logits) if logits else torch.zeros(0, 2)
 
 
-def two_stage(
-    system: System,
-    matching: ImageTextMatching,
-    gallery: Gallery,
-    candidates: int = 32,
-    batch_size: int = 256,
-    progress: Callable[[int, int], None] | None = None,
-) -> tuple[Tensor, Tensor]:
-    """Re-rank each query's best `candidates` by the fused score; the rest keep their contrastive order below them.
-
-    Returns two [B, N] score tables: for image queries (compare along a row) and for text queries (along a column).
-    """
-    by_image = top(gallery.similarity, candidates)
-    by_text = top(gallery.similarity.T, candidates).T
-    fused = fused_where(by_image | by_text, system, matching, gallery, batch_size, progress)
-    return lift(gallery.similarity, fused, by_image), lift(gallery.similarity, fused, by_text)
+def fused_scores(
+    system: System, matching: ImageTextMatching, gallery: Gallery, pairs: Tensor, batch_size: int = 256
+) -> Tensor:
+    """Logit of "matched" for pairs [P, 2] of (image, caption) rows: [P]; what published retrieval ranks by."""
+    return fused_logits(system, matching, gallery, pairs, batch_size)[:, 1]
 
 
 def fused_where(
@@ -97,10 +89,47 @@ def fused_where(
     batch_size: int = 256,
     progress: Callable[[int, int], None] | None = None,
 ) -> Tensor:
-    """[B, N] fused scores where `wanted` [B, N] bool, minus infinity elsewhere."""
-    fused = torch.full_like(gallery.similarity, float("-inf"))
-    fused[wanted] = fused_scores(system, matching, gallery, wanted.nonzero(), batch_size, progress)
-    return fused
+    """[B, N, 2] logits of "not matched" and "matched" where `wanted` [B, N] bool; elsewhere surely not matched, 0 and minus infinity."""
+    logits = gallery.similarity.new_zeros(*wanted.shape, 2, dtype=torch.float32)
+    logits[..., 1] = float("-inf")
+    logits[wanted] = fused_logits(system, matching, gallery, wanted.nonzero(), batch_size, progress)
+    return logits
+
+
+def two_stage(
+    system: System,
+    matching: ImageTextMatching,
+    gallery: Gallery,
+    candidates: int = 32,
+    batch_size: int = 256,
+    progress: Callable[[int, int], None] | None = None,
+) -> "Reranked":
+    """Judge each query's best `candidates` by contrastive score with the fused model, every pair once.
+
+    Raises ConfigError where `candidates` is below 1.
+    """
+    by_image = top(gallery.similarity, candidates)
+    by_text = top(gallery.similarity.T, candidates).T
+    logits = fused_where(by_image | by_text, system, matching, gallery, batch_size, progress)
+    return Reranked(gallery.similarity, by_image, by_text, matching.evidence(logits, gallery.similarity), logits[..., 1])
+
+
+@dataclass(frozen=True)
+class Reranked:
+    """Scores [B, N] of a gallery's pairs where `by_image` or `by_text` [B, N] bool, the candidates of image and of text queries:
+    `evidence` of both stages, and the logit of "matched" alone."""
+
+    similarity: Tensor
+    by_image: Tensor
+    by_text: Tensor
+    evidence: Tensor
+    matched: Tensor
+
+    def tables(self, published: bool = False) -> tuple[Tensor, Tensor]:
+        """Two [B, N] score tables, for image queries (compare along a row) and for text queries (along a column): candidates ranked
+        by the evidence (published: by the fused score alone); the rest keep their contrastive order below them."""
+        scores = self.matched if published else self.evidence
+        return lift(self.similarity, scores, self.by_image), lift(self.similarity, scores, self.by_text)
 
 
 def top(similarity: Tensor, k: int) -> Tensor:
