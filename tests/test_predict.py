@@ -105,7 +105,9 @@ def test_matching(model, pictures):
     for row in range(5):
         best = contrastive[row].topk(2).indices
         rest = [i for i in range(4) if i not in best]
-        assert torch.equal(both[row, best].argsort(), everywhere[row, best].argsort()), "the best are ranked by both scores"
+        assert torch.equal(both[row, best].argsort(), everywhere[row, best].argsort()), (
+            "the best are ranked by both scores"
+        )
         assert both[row, best].min() > both[row, rest].max() and torch.equal(both[row, rest], contrastive[row, rest])
     with pytest.raises(TaskError, match="how is 'best'"):
         model.match(pictures, texts, how="best")

@@ -36,7 +36,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "serve": {"types", "predict"},
     "recipes": USE | {"engine", "report", "__init__"},
     "commands": USE | {"engine", "report", "search", "export", "serve", "recipes", "__init__"},
-    "cli": {"types", "commands", "__init__"},
+    "processes": {"types"},
+    "cli": {"types", "commands", "processes", "__init__"},
     "__init__": USE,  # load() and list_models(), imported when called
     "__main__": {"cli"},
 }

@@ -18,6 +18,7 @@ COMMANDS = {
     "data": "check, draw, count, generate and convert data",
 }
 MODULES = {"import": "importing", "eval": "evaluate"}  # where the command's name is no good name of a module
+PROCESSES = {"train": 1, "eval": 1, "demo": 2}  # that a command runs in where --processes does not say
 TRACEBACK = "--traceback"
 
 
@@ -40,6 +41,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     from vlfuse.types import VlfuseError  # brings torch, which --help can do without
 
     try:
+        if given[0] in PROCESSES:
+            from vlfuse.processes import run_in, wanted
+
+            processes, given = wanted(given, PROCESSES[given[0]])
+            if processes > 1 and not {"-h", "--help"} & set(given):
+                return run_in(processes, main, [*given, *([TRACEBACK] if traceback else [])])
         return import_module(f"vlfuse.commands.{MODULES.get(given[0], given[0])}").main(given[1:]) or 0
     except VlfuseError as error:
         if traceback:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import tyro
 
+from vlfuse.engine.distributed import start
 from vlfuse.recipes.demo import MINUTES, demo
 
 
@@ -16,7 +17,8 @@ def run(out: Path = Path("runs/demo"), minutes: float = MINUTES) -> None:
         minutes: About how long to train on two cores; more steps learn more.
     """
     page = demo(out, minutes)
-    print(f"open {page}")
+    if start().main:
+        print(f"open {page}")
 
 
 def main(arguments: Sequence[str]) -> None:

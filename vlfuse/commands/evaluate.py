@@ -12,6 +12,7 @@ from rich.table import Table
 from tyro.conf import Positional
 
 from vlfuse.checkpoints.hub import load_model
+from vlfuse.engine.distributed import start
 from vlfuse.recipes.execute import answers, score
 
 METRICS, SUBMISSION = Path("metrics.json"), Path("submission.json")
@@ -46,11 +47,13 @@ def run(
     loaded = load_model(model)
     if submission:
         rows = answers(loaded, task, data, batch_size, device, strict)
-        write(out if out != METRICS else SUBMISSION, rows)
+        if start(device).main:
+            write(out if out != METRICS else SUBMISSION, rows)
         return
     scores = score(loaded, task, data, batch_size, device, strict)
-    Console().print(table(task, scores))
-    write(out, {"task": task, "model": model, "data": data, **scores})
+    if start(device).main:
+        Console().print(table(task, scores))
+        write(out, {"task": task, "model": model, "data": data, **scores})
 
 
 def write(out: Path, content: Any) -> None:

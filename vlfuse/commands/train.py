@@ -22,8 +22,8 @@ vlfuse train RECIPE --help   the options of a recipe
 vlfuse train RECIPE --fields every field of the run it makes, with its value, such as
                              --optim.lr 1e-4 --workers 4 --precision bf16 --sources.0.batch-size 32
 --resume                     go on from the last checkpoint in the run's folder
-
-Several processes: torchrun --nproc-per-node N -m vlfuse.cli train RECIPE ..."""
+--processes N                train in N processes of this machine: one a GPU, or two for small models on two cores;
+                             several machines: torchrun ... -m vlfuse.cli train RECIPE ..."""
 
 
 def main(arguments: Sequence[str]) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from vlfuse.checkpoints.folder import CONFIG, load_folder
 from vlfuse.checkpoints.hub import shipped_models
 from vlfuse.data.scenes.balance import Balance, measure
+from vlfuse.engine.distributed import start
 from vlfuse.engine.run import Evaluation, Run, Source, require_same
 from vlfuse.recipes.asked import fresh
 from vlfuse.recipes.demo_page import page
@@ -36,7 +37,7 @@ def pretrain(size: Size, out: Path, steps: int) -> Run:
         out=str(out / "pretrain"),
         steps=steps,
         sources=(
-            *first_lessons(px, to_look, steps),
+            *first_lessons(px, to_look, to_ask),
             Source(asked, SEE | {"vqa": 1.0}, 16, questions=5, regions=6, first=to_ask),
             Source(searched, {"itc": 1.0, "itm": 1.0}, 32, captions=1, every=4, first=to_ask),
         ),
@@ -86,24 +87,30 @@ def stages(out: Path, minutes: float = MINUTES, size: Size | None = None) -> lis
 
 
 def demo(out: Path, minutes: float = MINUTES, size: Size | None = None) -> Path:
-    """Run the stages that are not finished in `out`, and write `metrics.json` and `report.html` there; returns the page."""
+    """Run the stages that are not finished in `out`, and write `metrics.json` and `report.html` there; returns the page.
+
+    May be called in every process that torchrun started: they train together, and the first of them writes.
+    """
     started = time.monotonic()
-    runs = stages(out, minutes, size)
+    world, runs, page_file = start(), stages(out, minutes, size), out / "report.html"
     for number, run in enumerate(runs, start=1):
         heads = ", ".join(dict.fromkeys(head for source in run.sources for head in source.heads))
-        print(f"[{number}/{len(runs) + 1}] {run.recipe}: {run.steps} steps of {heads}", flush=True)
-        if finished(run):
-            print("done already", flush=True)
-        else:
+        done = finished(run)
+        if world.main:
+            about = "done already" if done else f"{run.steps} steps of {heads}"
+            print(f"[{number}/{len(runs) + 1}] {run.recipe}: {about}", flush=True)
+        if not done:
             execute(run, resume=True, command="vlfuse demo")
+    if not world.main:
+        return page_file
     print(f"[{len(runs) + 1}/{len(runs) + 1}] the same texts without pictures, and the page", flush=True)
     last = runs[-1]
     rows = table(read_scores(last.out), words_alone(out), shipped(last))
     results = {"minutes": round((time.monotonic() - started) / 60, 2), "rows": [asdict(row) for row in rows]}
     results |= {"scores": read_scores(last.out), "steps": {run.recipe: run.steps for run in runs}}
     _write(out / "metrics.json", results)
-    write_report(page(runs, rows), out / "report.html")
-    return out / "report.html"
+    write_report(page(runs, rows), page_file)
+    return page_file
 
 
 def finished(run: Run) -> bool:

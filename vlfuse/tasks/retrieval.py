@@ -111,7 +111,9 @@ def two_stage(
     by_image = top(gallery.similarity, candidates)
     by_text = top(gallery.similarity.T, candidates).T
     logits = fused_where(by_image | by_text, system, matching, gallery, batch_size, progress)
-    return Reranked(gallery.similarity, by_image, by_text, matching.evidence(logits, gallery.similarity), logits[..., 1])
+    return Reranked(
+        gallery.similarity, by_image, by_text, matching.evidence(logits, gallery.similarity), logits[..., 1]
+    )
 
 
 @dataclass(frozen=True)
