@@ -3,6 +3,8 @@
 import json
 import os
 import time
+from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -14,13 +16,15 @@ from vlfuse.engine.run import Evaluation, Run, Source, require_same
 from vlfuse.recipes.asked import fresh
 from vlfuse.recipes.demo_page import page
 from vlfuse.recipes.execute import MODEL, execute, read_scores, score
+from vlfuse.recipes.fine import HEAD, SMALL_AVERAGE, boxes_of_scenes, found_in_scenes
 from vlfuse.recipes.pretrain import SEE, first_lessons, small_optim
 from vlfuse.recipes.scenes import scenes
 from vlfuse.recipes.sizes import Size, size_of
 from vlfuse.report import Row, write_report
+from vlfuse.types import TaskError
 
 MINUTES = 10.0  # that the steps below take on two cores
-PRETRAIN, FINETUNE = 1200, 250
+PRETRAIN, FINETUNE, FINE = 1200, 250, 400
 HELD_OUT, GALLERY = 400, 200  # scenes that the results are measured on, pictures searched
 SHIPPED = "fiber-nano"
 WORDS_ALONE = "text_only.json"
@@ -71,6 +75,24 @@ def finetune(size: Size, out: Path, steps: int) -> Run:
     )
 
 
+def fine(size: Size, out: Path, steps: int) -> Run:
+    """Boxes for what the first run learnt to see: classes, phrases of captions and expressions."""
+    px = size.image_size
+    return Run(
+        recipe="demo-fine",
+        out=str(out / "fine"),
+        steps=steps,
+        sources=boxes_of_scenes(px),
+        optim=small_optim(size.pretrain_lr),
+        evaluations=found_in_scenes(px, GALLERY),
+        heads={"grounding": HEAD["nano"]},
+        average=SMALL_AVERAGE,
+        init=str(out / "pretrain" / MODEL),
+        workers=1,
+        save_every=100,
+    )
+
+
 def held_out(px: int) -> tuple[Evaluation, ...]:
     return (
         Evaluation("vqa", scenes(HELD_OUT, size=px, split="test", fields="questions")),
@@ -80,9 +102,9 @@ def held_out(px: int) -> tuple[Evaluation, ...]:
 
 
 def stages(out: Path, minutes: float = MINUTES, size: Size | None = None) -> list[Run]:
-    """The runs of the demo in order; each goes on from the one before."""
+    """The runs of the demo in order; the first is where the others start."""
     size, share = size or size_of("nano"), minutes / MINUTES
-    makers = ((pretrain, PRETRAIN), (finetune, FINETUNE))
+    makers = ((pretrain, PRETRAIN), (finetune, FINETUNE), (fine, FINE))
     return [make(size, out, max(1, round(steps * share))) for make, steps in makers]
 
 
@@ -104,10 +126,10 @@ def demo(out: Path, minutes: float = MINUTES, size: Size | None = None) -> Path:
     if not world.main:
         return page_file
     print(f"[{len(runs) + 1}/{len(runs) + 1}] the same texts without pictures, and the page", flush=True)
-    last = runs[-1]
-    rows = table(read_scores(last.out), words_alone(out), shipped(last))
+    scores = {name: value for run in runs for name, value in read_scores(run.out).items()}
+    rows = table(scores, words_alone(out), shipped(runs))
     results = {"minutes": round((time.monotonic() - started) / 60, 2), "rows": [asdict(row) for row in rows]}
-    results |= {"scores": read_scores(last.out), "steps": {run.recipe: run.steps for run in runs}}
+    results |= {"scores": scores, "steps": {run.recipe: run.steps for run in runs}}
     _write(out / "metrics.json", results)
     write_report(page(runs, rows), page_file)
     return page_file
@@ -129,15 +151,17 @@ def words_alone(out: Path) -> dict[str, Balance]:
     return {kind: Balance(**values) for kind, values in json.loads(file.read_text(encoding="utf-8")).items()}
 
 
-def shipped(run: Run) -> dict[str, float]:
-    """The scores of the shipped model on what `run` was evaluated on; none where this copy of the package has no such model."""
+def shipped(runs: Sequence[Run]) -> dict[str, float]:
+    """The scores of the shipped model on what `runs` were evaluated on, as far as it has the heads; none where this copy of the package
+    has no such model."""
     folder = shipped_models().get(SHIPPED)
     if folder is None:
         return {}
     loaded, found = load_folder(folder), {}
-    for evaluation in run.evaluations:
-        scores = score(loaded, evaluation.task, evaluation.data)
-        found |= {f"{evaluation.task}/{name}": value for name, value in scores.items()}
+    for evaluation in (evaluation for run in runs for evaluation in run.evaluations):
+        with suppress(TaskError):  # it has no head for it
+            scores = score(loaded, evaluation.task, evaluation.data)
+            found |= {f"{evaluation.task}/{name}": value for name, value in scores.items()}
     return found
 
 
@@ -150,9 +174,16 @@ def table(scores: dict[str, float], blind: dict[str, Balance], shipped: dict[str
         row("Pairs", "accuracy", "nlvr2/accuracy", "nlvr2/majority", blind["pairs"].accuracy),
     ]
     for direction, name in (("ir", "Sentence to picture"), ("tr", "Picture to sentence")):
-        for how, words in (("itc", "contrastive"), ("two_stage", "re-ranked by fusion")):
+        for how, words in (("itc", "contrastive"), ("two_stage", "re-ranked with fusion")):
             key, chance = f"retrieval/{how}_{direction}_r1", f"retrieval/chance_{direction}_r1"
             rows.append(row(f"{name}, {words}", "recall at 1", key, chance))
+    found = (
+        ("Things of a class", "AP at IoU 0.5", "detection/AP50"),
+        ("Things of a class", "AP", "detection/AP"),
+        ("Phrases of a caption", "recall at 1", "grounding/recall@1"),
+        ("The one thing meant", "accuracy", "referring/P@1"),
+    )
+    rows += [Row(task, metric, scores[key], shipped=shipped.get(key)) for task, metric, key in found]
     return tuple(rows)
 
 

@@ -4,22 +4,25 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import vlfuse
+from vlfuse.data.drawing import draw_boxes
+from vlfuse.data.images import load_image
 from vlfuse.data.scenes import SceneDataset
+from vlfuse.data.scenes.world import SHAPES
 from vlfuse.engine.log import LOG
 from vlfuse.engine.run import Run
 from vlfuse.predict import Predictor
 from vlfuse.recipes.execute import MODEL
-from vlfuse.report import Asked, DemoReport, Judged, Pair, Plot, Retrieved, Row, read_curve
+from vlfuse.report import Asked, DemoReport, Found, Judged, Pair, Plot, Retrieved, Row, read_curve
 from vlfuse.types import Answer
 
 SHOWN_AT = 192  # pixels of the pictures on the page; the model sees the same scenes at its own size
-QUESTIONS, SEARCHED, QUERIES, FOUND, PAIRS = 6, 200, 4, 5, 4
+QUESTIONS, SEARCHED, QUERIES, FOUND, PAIRS, BOXED = 6, 200, 4, 5, 4, 2
 
 
 def page(runs: Sequence[Run], rows: tuple[Row, ...]) -> DemoReport:
-    """The report on the model of the last of `runs`."""
-    folder = Path(runs[-1].out) / MODEL
-    model = vlfuse.load(str(folder))
+    """The report on the models of the last two of `runs`: the one that answers, and the one that finds."""
+    folder, eye_folder = (Path(run.out) / MODEL for run in runs[-2:])
+    model, eye = vlfuse.load(str(folder)), vlfuse.load(str(eye_folder))
     steps = " and ".join(f"{run.steps:,} steps of {run.recipe.removeprefix('demo-')}" for run in runs)
     parameters = sum(p.numel() for p in model.model.parameters()) / 1e6
     return DemoReport(
@@ -34,8 +37,13 @@ def page(runs: Sequence[Run], rows: tuple[Row, ...]) -> DemoReport:
         asked=asked(model),
         retrieved=retrieved(model),
         pairs=pairs(model),
+        found=found(eye),
         plots=plots(runs),
-        commands=("vlfuse demo", f'vlfuse predict vqa --model {folder} --image FILE --text "how many circles are there?"'),
+        commands=(
+            "vlfuse demo",
+            f'vlfuse predict vqa --model {folder} --image FILE --text "how many circles are there?"',
+            f"vlfuse predict detect --model {eye_folder} --image FILE --text star circle --draw OUT",
+        ),
     )  # fmt: skip
 
 
@@ -50,10 +58,10 @@ def asked(model: Predictor) -> tuple[Asked, ...]:
 
 
 def retrieved(model: Predictor) -> tuple[Retrieved, ...]:
-    """Searched among SEARCHED pictures: the contrastive order re-ranked by fusion."""
+    """Searched among SEARCHED pictures, all of them judged by both scores."""
     seen, shown = _drawn(model, SEARCHED, fields=("captions",), captions=1)
     queries = [sample.captions[0] for sample in seen[:QUERIES]]
-    scores = model.match([sample.images[0] for sample in seen], queries, how="fused")
+    scores = model.match([sample.images[0] for sample in seen], queries, candidates=len(queries))
     best = scores.topk(FOUND, dim=0).indices.T.tolist()
     return tuple(
         Retrieved(query, tuple(shown[i].images[0] for i in order), order.index(own) if own in order else None)
@@ -72,6 +80,31 @@ def pairs(model: Predictor) -> tuple[Pair, ...]:
     return tuple(found)
 
 
+def found(eye: Predictor) -> tuple[Found, ...]:
+    """Classes (of all that there are), phrases of a caption, and one expression, each found in pictures of its own."""
+    scenes = SceneDataset(
+        3 * BOXED, split="test", size=SHOWN_AT, fields=("regions", "phrases", "captions", "expressions")
+    )
+    shown = []
+    for place in range(3 * BOXED):
+        sample = scenes[place]
+        picture = load_image(sample.images[0])
+        if place % 3 == 0:
+            things = eye.detect(picture, SHAPES)
+            text, boxes = "everything that has a name", [(thing.box, thing.label) for thing in things]
+        elif place % 3 == 1:
+            text = sample.captions[0]
+            boxes = [(box, one.phrase) for one in eye.ground(picture, text) for box in one.boxes]
+        elif not sample.expressions:
+            continue
+        else:
+            text = sample.expressions[0].text
+            boxes = [(eye.refer(picture, text).box, "")]
+        draw_boxes(picture, boxes)
+        shown.append(Found(picture, text))
+    return tuple(shown)
+
+
 def plots(runs: Sequence[Run]) -> tuple[Plot, ...]:
     found = []
     for run in runs:
@@ -79,7 +112,9 @@ def plots(runs: Sequence[Run]) -> tuple[Plot, ...]:
         heads = list(dict.fromkeys(head for source in run.sources for head in source.heads))
         losses = tuple(read_curve(log, f"{head}/loss", name=head) for head in heads)
         found.append(Plot(f"{stage}: losses", losses, log=True))
-        rates = [(head, "score" if head == "vqa" else "accuracy") for head in heads]
+        rates = [(head, "score" if head == "vqa" else "accuracy") for head in heads if head != "grounding"]
+        if not rates:
+            continue
         found.append(Plot(f"{stage}: right in training", tuple(read_curve(log, f"{h}/{m}", name=h) for h, m in rates)))
     return tuple(found)
 

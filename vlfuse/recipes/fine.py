@@ -99,8 +99,7 @@ def fiber_fine(asked: Asked, more: tuple[str, ...] = ()) -> Run:
     else:
         px = size_of(name).image_size
         found = [(_scenes(reads, px), reads) for reads in TASKS]
-    share = max(1, batch_size // len(found))
-    sources = tuple(_source(data, reads, share, name, FLIP) for data, reads in found)
+    sources = _sources(found, name, batch_size)
     learnt = [task for reads, task in TASKS.items() if reads in {reads for _, reads in found}]
     return Run(
         recipe="fiber-fine",
@@ -112,6 +111,19 @@ def fiber_fine(asked: Asked, more: tuple[str, ...] = ()) -> Run:
         heads=_head(asked),
         average=PUBLISHED_AVERAGE if name == "base" else SMALL_AVERAGE,
         **_model(asked),
+    )
+
+
+def boxes_of_scenes(px: int, batch_size: int = 32) -> tuple[Source, ...]:
+    """Every kind of text with boxes that generated scenes have, for models of size nano; together about `batch_size` a step."""
+    return _sources([(_scenes(reads, px), reads) for reads in TASKS], "nano", batch_size)
+
+
+def found_in_scenes(px: int, number: int = HELD_OUT, split: str = "test", suffix: str = "") -> tuple[Evaluation, ...]:
+    """The tasks of the fine stage on scenes of a split, in the log as their name with `suffix`."""
+    return tuple(
+        Evaluation(task, scenes(number, size=px, split=split, fields=FIELDS.get(reads, reads)), name=task + suffix)
+        for reads, task in TASKS.items()
     )
 
 
@@ -170,11 +182,13 @@ def _evaluations(asked: Asked, tasks: Sequence[str]) -> tuple[Evaluation, ...]:
     if asked.eval_data or asked.data:
         return tuple(Evaluation(task, asked.eval_data) for task in tasks) if asked.eval_data else ()
     px = size_of(asked.size_name).image_size
-    return tuple(
-        Evaluation(task, scenes(HELD_OUT, size=px, split=split, fields=fields), name=task + suffix)
-        for split, suffix in (("test", ""), ("novel", "-novel"))
-        for task, fields in (("detection", "regions"), ("grounding", "captions+phrases"), ("referring", "expressions"))
-    )
+    return found_in_scenes(px) + found_in_scenes(px, split="novel", suffix="-novel")
+
+
+def _sources(found: Sequence[tuple[str, Reads]], size: str, batch_size: int) -> tuple[Source, ...]:
+    """Each data set with what is read of it, in equal parts of a batch."""
+    share = max(1, batch_size // len(found))
+    return tuple(_source(data, reads, share, size, FLIP) for data, reads in found)
 
 
 def _source(data: str, reads: Reads, batch_size: int, size: str, flip: float, shots: int = 0) -> Source:

@@ -17,7 +17,19 @@ from vlfuse.data.images import load_image
 from vlfuse.report.plot import Curve, Plot, draw, read_curve
 from vlfuse.types import ImageSource
 
-__all__ = ["Asked", "Curve", "DemoReport", "Judged", "Pair", "Plot", "Retrieved", "Row", "read_curve", "write_report"]
+__all__ = [
+    "Asked",
+    "Curve",
+    "DemoReport",
+    "Found",
+    "Judged",
+    "Pair",
+    "Plot",
+    "Retrieved",
+    "Row",
+    "read_curve",
+    "write_report",
+]
 
 LONGEST_SIDE = 320  # pixels of an inlined picture; more would only make the file heavy
 
@@ -71,6 +83,14 @@ class Pair:
 
 
 @dataclass(frozen=True)
+class Found:
+    """A picture with boxes drawn in, and what was looked for."""
+
+    image: ImageSource
+    text: str
+
+
+@dataclass(frozen=True)
 class DemoReport:
     """Everything on the page; parts that are empty are left out. summary: paragraphs under the title; commands: how to make it again."""
 
@@ -81,6 +101,7 @@ class DemoReport:
     asked: tuple[Asked, ...] = ()
     retrieved: tuple[Retrieved, ...] = ()
     pairs: tuple[Pair, ...] = ()
+    found: tuple[Found, ...] = ()
     plots: tuple[Plot, ...] = ()
     commands: tuple[str, ...] = ()
 
@@ -92,6 +113,7 @@ def write_report(report: DemoReport, path: str | os.PathLike[str]) -> None:
         _section("Questions about pictures", _grid("cards", [_asked(a) for a in report.asked])),
         _section("Pictures found for a sentence", "\n".join(_retrieved(r) for r in report.retrieved)),
         _section("Statements about two pictures", _grid("cards wide", [_pair(p) for p in report.pairs])),
+        _section("Things found by their names", _grid("cards", [_found(f) for f in report.found])),
         _section("How it learned", _grid("plots", [draw(p) for p in report.plots])),
         _section("Make it again", _commands(report.commands)),
     ]
@@ -212,6 +234,10 @@ def _retrieved(found: Retrieved) -> str:
 def _pair(pair: Pair) -> str:
     pictures = _picture(pair.left, "left picture") + _picture(pair.right, "right picture")
     return f'<article class="card"><div class="two">{pictures}</div>\n{_list(pair.statements)}</article>'
+
+
+def _found(found: Found) -> str:
+    return f'<article class="card">{_picture(found.image, "what was found, in boxes")}<p>{escape(found.text)}</p></article>'
 
 
 def _commands(commands: Sequence[str]) -> str:
