@@ -30,7 +30,9 @@ def test_the_demo_trains_measures_and_reports(short, tmp_path, capsys):
     assert results["rows"][0]["text_only"] is not None
     html = page.read_text()
     assert (
-        html.count("data:image/png") >= 2 + 2 * 5 + 2 * 2 + 2 and "<svg" in html and "http" not in html.split("<style>")[0]
+        html.count("data:image/png") >= 2 + 2 * 5 + 2 * 2 + 2
+        and "<svg" in html
+        and "http" not in html.split("<style>")[0]
     )
     again = demo.demo(tmp_path / "demo", minutes=1e-9, size=micro_size())
     assert again == page and capsys.readouterr().out.count("done already") == len(demo.stages(tmp_path))

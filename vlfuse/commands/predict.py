@@ -17,7 +17,7 @@ from vlfuse.types import Answer, Caption, TaskError
 
 def run(
     task: Positional[Literal["vqa", "caption", "reason", "entailment", "match", "embed", "detect", "ground", "refer"]],
-    model: str,
+    model: str = "fiber-nano",
     image: tuple[str, ...] = (),
     text: tuple[str, ...] = (),
     how: Literal["two-stage", "fused", "contrastive"] = "two-stage",
@@ -30,13 +30,13 @@ def run(
 ) -> None:
     """Use a model on pictures and texts.
 
-    caption describes every picture, going on from every text if some are given; vqa and entailment put every text to every picture; reason judges every text about one picture, or about two together;
-    match scores every picture with every text; embed prints unit vectors of pictures and texts;
+    caption describes every picture, going on from every text if some are given; vqa and entailment put every text to every picture;
+    reason judges every text about one picture, or about two together; match scores every picture with every text; embed prints unit vectors of pictures and texts;
     detect finds what the texts name, ground what the phrases of every text name, refer the one thing that a text means.
 
     Args:
         task: What to do.
-        model: A name, a folder or a hub id.
+        model: A name, a folder or a hub id; by default the one that comes with the package, which knows generated scenes only.
         image: Pictures: paths or URLs.
         text: Questions, statements, captions, names of classes or expressions.
         how: How match scores: contrastive, fused, or the best of the first re-ranked by the second.

@@ -17,14 +17,14 @@ from vlfuse.recipes.asked import fresh
 from vlfuse.recipes.demo_page import page
 from vlfuse.recipes.execute import MODEL, execute, read_scores, score
 from vlfuse.recipes.fine import HEAD, SMALL_AVERAGE, boxes_of_scenes, found_in_scenes
-from vlfuse.recipes.pretrain import SEE, first_lessons, small_optim
+from vlfuse.recipes.pretrain import READ, SEE, SMALL_MASK, SPOT, first_lessons, small_optim
 from vlfuse.recipes.scenes import scenes
 from vlfuse.recipes.sizes import Size, size_of
 from vlfuse.report import Row, write_report
 from vlfuse.types import TaskError
 
 MINUTES = 10.0  # that the steps below take on two cores
-PRETRAIN, FINETUNE, FINE = 1200, 250, 400
+PRETRAIN, FINETUNE, FINE = 1500, 300, 250
 HELD_OUT, GALLERY = 400, 200  # scenes that the results are measured on, pictures searched
 SHIPPED = "fiber-nano"
 WORDS_ALONE = "text_only.json"
@@ -33,7 +33,8 @@ WORDS_ALONE = "text_only.json"
 def pretrain(size: Size, out: Path, steps: int) -> Run:
     """To see, to look, and then to tell pictures apart by their captions and answer the first questions."""
     px = size.image_size
-    to_look, to_ask = round(steps * 0.35), round(steps * 0.6)
+    to_look, to_ask = round(steps * 0.47), round(steps * 0.8)
+    told = scenes(size=px, captions=2, fields="captions+phrases")
     asked = scenes(size=px, seed=5, questions=5, fields="questions+regions")
     searched = scenes(size=px, seed=1, captions=1, fields="captions")
     return Run(
@@ -42,7 +43,8 @@ def pretrain(size: Size, out: Path, steps: int) -> Run:
         steps=steps,
         sources=(
             *first_lessons(px, to_look, to_ask),
-            Source(asked, SEE | {"vqa": 1.0}, 16, questions=5, regions=6, first=to_ask),
+            Source(told, READ, 16, captions=1, mask_probability=SMALL_MASK, every=3, first=to_ask),
+            Source(asked, SEE | SPOT | {"vqa": 1.0}, 16, questions=5, regions=6, queries=2, first=to_ask),
             Source(searched, {"itc": 1.0, "itm": 1.0}, 32, captions=1, every=4, first=to_ask),
         ),
         # The rate does not fall before the questions have come.
@@ -55,7 +57,7 @@ def pretrain(size: Size, out: Path, steps: int) -> Run:
 
 
 def finetune(size: Size, out: Path, steps: int) -> Run:
-    """Questions of every kind and pairs; captions go on at a lower pace, so that searching is not forgotten."""
+    """Questions of every kind and pairs; captions go on at a lower pace, so that searching goes on."""
     px = size.image_size
     return Run(
         recipe="demo-finetune",
@@ -63,8 +65,8 @@ def finetune(size: Size, out: Path, steps: int) -> Run:
         steps=steps,
         sources=(
             Source(scenes(size=px, seed=2, questions=5, fields="questions"), {"vqa": 1.0}, 16, questions=5),
-            Source(scenes(size=px, seed=3, paired=1), {"nlvr2": 1.0}, 8, statements=2, every=2),
-            Source(scenes(size=px, seed=4, captions=1, fields="captions"), {"itc": 1.0, "itm": 1.0}, 32, 1, every=4),
+            Source(scenes(size=px, seed=3, paired=1), {"nlvr2": 1.0}, 8, statements=2, every=4),
+            Source(scenes(size=px, seed=4, captions=1, fields="captions"), {"itc": 1.0, "itm": 1.0}, 32, 1, every=2),
         ),
         optim=small_optim(size.finetune_lr),
         evaluations=held_out(px),

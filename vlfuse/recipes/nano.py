@@ -1,9 +1,12 @@
-"""The recipe of the model that comes with the package: everything the coarse stage can do, learnt from generated scenes."""
+"""The two recipes of the model that comes with the package: the coarse stage from nothing, then every task, boxes and captions
+included, all learnt from generated scenes."""
 
+from dataclasses import replace
 from typing import Any
 
 from vlfuse.engine.run import Evaluation, Run, Source
 from vlfuse.recipes.asked import fresh
+from vlfuse.recipes.fine import HEAD, SMALL_AVERAGE, boxes_of_scenes, found_in_scenes
 from vlfuse.recipes.pretrain import READ, SEE, SMALL_MASK, SPOT, first_lessons, small_optim
 from vlfuse.recipes.scenes import scenes
 from vlfuse.recipes.sizes import size_of
@@ -57,6 +60,55 @@ def fiber_nano(out: str = "runs/fiber-nano", steps: int = 5200, init: str = "") 
         release="float16",
         heads={"vqa": {"single": True}},
         **start,
+    )
+
+
+BOX_SHARE = 0.5  # of the loss of each kind of text with boxes, whose sum would drown the rest
+
+
+def fiber_nano_fine(out: str = "runs/fiber-nano-fine", steps: int = 3200, init: str = "runs/fiber-nano/model") -> Run:
+    """Go on from `fiber-nano` with every task at once: boxes and captions are new, questions that compare come more often.
+
+    Args:
+        out: Folder of the run.
+        steps: Updates.
+        init: What `vlfuse train fiber-nano` made.
+    """
+    size = size_of("nano")
+    px = size.image_size
+    asked = scenes(size=px, seed=11, questions=5, fields="questions")
+    compared = scenes(size=px, seed=12, questions=6, fields="questions", kinds="comparison+relation")
+    paired, single = scenes(size=px, seed=13, paired=1), scenes(size=px, seed=14, fields="statements")
+    judged = scenes(size=px, seed=15, entailment=1, fields="statements")
+    told = scenes(size=px, seed=16, captions=1, fields="captions")
+    boxes = tuple(replace(source, heads={"grounding": BOX_SHARE}) for source in boxes_of_scenes(px, 24))
+    return Run(
+        recipe="fiber-nano-fine",
+        out=out,
+        steps=steps,
+        sources=(
+            *boxes,
+            Source(compared, {"vqa": 1.0}, 12, questions=6),
+            Source(asked, {"vqa": 1.0}, 16, questions=5, every=2),
+            Source(told, {"caption": 1.0}, 16, captions=1, every=2, first=1),
+            Source(single, {"nlvr": 1.0}, 8, statements=2, every=4),
+            Source(paired, {"nlvr2": 1.0}, 8, statements=2, every=4, first=1),
+            Source(judged, {"entailment": 1.0}, 8, statements=2, every=4, first=2),
+            Source(told, {"itc": 1.0, "itm": 1.0}, 32, captions=1, every=8, first=3),
+        ),
+        optim=replace(small_optim(size.finetune_lr, warmup=100), head_multiplier=2.0),
+        evaluations=(
+            *held_out(px, every=1600),
+            Evaluation("caption", scenes(200, size=px, split="test", captions=5, fields="captions")),
+            *found_in_scenes(px),
+            *found_in_scenes(px, split="novel", suffix="-novel"),
+        ),
+        heads={"vqa": {"single": True}, "grounding": HEAD["nano"]},
+        average=SMALL_AVERAGE,
+        save_every=200,
+        log_every=25,
+        release="float16",
+        init=init,
     )
 
 
