@@ -24,7 +24,7 @@ from vlfuse.report import Row, write_report
 from vlfuse.types import TaskError
 
 MINUTES = 10.0  # that the steps below take on two cores
-PRETRAIN, FINETUNE, FINE = 1500, 300, 250
+PRETRAIN, FINETUNE, FINE = 1300, 220, 220
 HELD_OUT, GALLERY = 400, 200  # scenes that the results are measured on, pictures searched
 SHIPPED = "fiber-nano"
 WORDS_ALONE = "text_only.json"

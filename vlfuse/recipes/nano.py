@@ -63,11 +63,12 @@ def fiber_nano(out: str = "runs/fiber-nano", steps: int = 5200, init: str = "") 
     )
 
 
-BOX_SHARE = 0.5  # of the loss of each kind of text with boxes, whose sum would drown the rest
+BOX_SHARE = 0.5  # of the loss of texts with boxes, which would drown the others
 
 
-def fiber_nano_fine(out: str = "runs/fiber-nano-fine", steps: int = 3200, init: str = "runs/fiber-nano/model") -> Run:
-    """Go on from `fiber-nano` with every task at once: boxes and captions are new, questions that compare come more often.
+def fiber_nano_fine(out: str = "runs/fiber-nano-fine", steps: int = 3000, init: str = "runs/fiber-nano/model") -> Run:
+    """Go on from `fiber-nano` with every task: boxes and captions are new, questions that compare come more often. Tasks take turns,
+    as few large batches are faster than many small ones.
 
     Args:
         out: Folder of the run.
@@ -81,24 +82,27 @@ def fiber_nano_fine(out: str = "runs/fiber-nano-fine", steps: int = 3200, init: 
     paired, single = scenes(size=px, seed=13, paired=1), scenes(size=px, seed=14, fields="statements")
     judged = scenes(size=px, seed=15, entailment=1, fields="statements")
     told = scenes(size=px, seed=16, captions=1, fields="captions")
-    boxes = tuple(replace(source, heads={"grounding": BOX_SHARE}) for source in boxes_of_scenes(px, 24))
+    boxes = [
+        replace(source, heads={"grounding": BOX_SHARE}, every=3, first=turn)
+        for turn, source in enumerate(boxes_of_scenes(px, 3 * 24))
+    ]
     return Run(
         recipe="fiber-nano-fine",
         out=out,
         steps=steps,
         sources=(
             *boxes,
-            Source(compared, {"vqa": 1.0}, 12, questions=6),
-            Source(asked, {"vqa": 1.0}, 16, questions=5, every=2),
-            Source(told, {"caption": 1.0}, 16, captions=1, every=2, first=1),
-            Source(single, {"nlvr": 1.0}, 8, statements=2, every=4),
-            Source(paired, {"nlvr2": 1.0}, 8, statements=2, every=4, first=1),
-            Source(judged, {"entailment": 1.0}, 8, statements=2, every=4, first=2),
-            Source(told, {"itc": 1.0, "itm": 1.0}, 32, captions=1, every=8, first=3),
+            Source(compared, {"vqa": 1.0}, 20, questions=6, every=2),
+            Source(asked, {"vqa": 1.0}, 20, questions=5, every=4, first=1),
+            Source(told, {"caption": 1.0}, 32, captions=1, every=4, first=3),
+            Source(single, {"nlvr": 1.0}, 16, statements=2, every=8, first=1),
+            Source(paired, {"nlvr2": 1.0}, 16, statements=2, every=8, first=3),
+            Source(judged, {"entailment": 1.0}, 16, statements=2, every=8, first=5),
+            Source(told, {"itc": 1.0, "itm": 1.0}, 32, captions=1, every=8, first=7),
         ),
         optim=replace(small_optim(size.finetune_lr, warmup=100), head_multiplier=2.0),
         evaluations=(
-            *held_out(px, every=1600),
+            *held_out(px, every=1500),
             Evaluation("caption", scenes(200, size=px, split="test", captions=5, fields="captions")),
             *found_in_scenes(px),
             *found_in_scenes(px, split="novel", suffix="-novel"),
