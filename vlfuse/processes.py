@@ -1,5 +1,6 @@
 """A command in several processes of this machine that work as one, as torchrun starts them, but with errors said plainly."""
 
+import logging
 import os
 import signal
 import socket
@@ -58,6 +59,7 @@ def run_in(processes: int, main: Main, arguments: Sequence[str]) -> int:
     with environment(shared | {"OMP_NUM_THREADS": threads}):
         context = start_processes(_member, (main, list(arguments)), processes, join=False, start_method="spawn")
     assert context is not None
+    logging.getLogger("torch.multiprocessing.spawn").setLevel(logging.ERROR)  # that it ends the others is no news
     with passed_on(context.pids()):
         try:
             while not context.join():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 import platform
 from dataclasses import dataclass, field, fields
@@ -243,12 +244,13 @@ class Run:
         _positive(self, "steps", "accumulate", "save_every", "keep", "log_every")
         _check(0 <= self.average < 1, "run.average", self.average, "a share in [0, 1), as 0.999; 0 for none")
         _check(bool(self.sources), "run.sources", self.sources, "at least one source of data")
-        for step in sorted({0, *(s.first for s in self.sources), *(s.last for s in self.sources)}):
+        changes = {0, *(s.first for s in self.sources), *(s.last for s in self.sources)}
+        period = math.lcm(*(s.every for s in self.sources))  # after the last change, turns repeat
+        for step in sorted({step for change in changes for step in range(change, min(change + period, self.steps))}):
+            turns = [(s.first, s.last, s.every) for s in self.sources]
+            good = any(s.has_turn(step) for s in self.sources)
             _check(
-                step >= self.steps or any(s.every == 1 and s.has_turn(step) for s in self.sources),
-                "run.sources",
-                [(s.first, s.last, s.every) for s in self.sources],
-                f"one with every = 1 at each step; step {step} has none",
+                good, "run.sources", turns, f"such (first, last, every) that each step has one; step {step} has none"
             )
         _check(bool(self.system) != bool(self.init), "run.system", self.system, "set, or `init`, not both")
         for source in self.sources:
