@@ -2,6 +2,7 @@
 
 import os
 from dataclasses import dataclass, field
+from inspect import signature
 
 import torch
 import torch.distributed as dist
@@ -54,7 +55,9 @@ def wrap(model: nn.Module, world: World) -> nn.Module:
     if world.size == 1:
         return model
     devices = [world.device.index] if world.device.type == "cuda" else None
-    return DistributedDataParallel(model, device_ids=devices, broadcast_buffers=False, find_unused_parameters=True)
+    known = signature(DistributedDataParallel).parameters
+    sync = "forward_sync_buffers" if "forward_sync_buffers" in known else "broadcast_buffers"  # its name before torch 2.13
+    return DistributedDataParallel(model, device_ids=devices, find_unused_parameters=True, **{sync: False})
 
 
 def mean(values: Tensor, world: World) -> Tensor:
