@@ -12,8 +12,8 @@ from torch import Tensor
 from vlfuse.backbones.text import TextConfig
 from vlfuse.backbones.vit import ViTConfig, resize_positions
 from vlfuse.checkpoints import roberta, vit
+from vlfuse.checkpoints.absent import answer_labels, start_contrastive_anew
 from vlfuse.checkpoints.mapping import Drop, Report, Rule, rename, require_fit, require_known
-from vlfuse.layers.mlp import init_normal
 from vlfuse.objectives import OBJECTIVES
 from vlfuse.systems.base import Head, Model
 from vlfuse.systems.bridgetower import PICTURES, BridgeTower, BridgeTowerConfig
@@ -219,7 +219,7 @@ def official_heads(
     if "itm" in have:
         found["itm"] = {"negatives": "texts" if ranked else "hard" if contrastive else "random"}
     if "vqa" in have:
-        found["vqa"] = {"answers": labels(given, answers, report), "scale": scale(given, "vqa", 2)}
+        found["vqa"] = {"answers": answer_labels(given, answers, report), "scale": scale(given, "vqa", 2)}
     elif answers is not None:
         raise ConfigError("the checkpoint has no vqa_classifier, so it can use no list of answers; leave answers out")
     if "nlvr2" in have:
@@ -232,21 +232,6 @@ def official_heads(
 def scale(given: Mapping[str, Tensor], head: str, streams: int) -> float:
     """Hidden width of a classifier in pooled widths (both streams' first tokens)."""
     return len(given[f"heads.{head}.classifier.1.weight"]) / (streams * len(given["system.text_transform.bias"]))
-
-
-def labels(given: Mapping[str, Tensor], answers: Sequence[str] | None, report: Report) -> tuple[str, ...]:
-    last = given.get("heads.vqa.classifier.3.bias")
-    if last is None:
-        raise CheckpointError("the checkpoint has a vqa_classifier without its last layer, vqa_classifier.3")
-    if answers is None:
-        report.notes.append(
-            f"the {len(last)} answers are named 'label 0' to 'label {len(last) - 1}': the file does not hold them; "
-            "give them with --answers FILE, one a line in the classifier's order"
-        )
-        return tuple(f"label {i}" for i in range(len(last)))
-    if len(answers) != len(last):
-        raise ConfigError(f"{len(answers)} answers were given; the classifier has {len(last)}")
-    return tuple(answers)
 
 
 # --- the model -----------------------------------------------------------------------------------------------------
@@ -267,23 +252,7 @@ def assemble(
         system = BridgeTower(config)
         kinds: dict[str, type[Head]] = {**OBJECTIVES, **TASKS}
         model = Model(system, {name: kinds[name](system, **settings) for name, settings in heads.items()})
-    _fill_contrastive(model, given, report)
+    start_contrastive_anew(model, ("text_projection", "image_projection"), given, report)
     require_fit(model.state_dict(), given, source)
     model.load_state_dict(given, assign=True)
     return model.eval()
-
-
-def _fill_contrastive(model: Model, given: dict[str, Tensor], report: Report) -> None:
-    """Start anew what files without the contrastive loss lack, and say so."""
-    reason = "the file was trained without the contrastive loss, so this part starts anew"
-    if "system.temperature" not in given:
-        given["system.temperature"] = torch.tensor(0.07)
-        report.missing["system.temperature"] = reason
-    absent = [part for part in ("text_projection", "image_projection") if f"system.{part}.weight" not in given]
-    for part in absent:
-        module = model.get_submodule(f"system.{part}").to_empty(device="cpu").apply(init_normal)
-        for name, tensor in module.state_dict(prefix=f"system.{part}.").items():
-            given[name] = tensor
-            report.missing[name] = reason
-    if absent:
-        report.notes.append("contrastive scores and embeddings of this model mean nothing until it is trained with itc")

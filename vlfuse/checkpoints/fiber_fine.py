@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from vlfuse.checkpoints import roberta, swin
-from vlfuse.checkpoints.fiber_coarse import image_fusion, infer_backbones, start_anew, text_fusion
+from vlfuse.checkpoints.absent import start_anew
+from vlfuse.checkpoints.fiber_coarse import image_fusion, infer_backbones, text_fusion
 from vlfuse.checkpoints.mapping import Drop, Report, Rule, rename, require_fit, require_known
 from vlfuse.objectives.grounding import Grounding
 from vlfuse.systems.base import Model
