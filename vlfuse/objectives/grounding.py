@@ -33,7 +33,7 @@ class Grounding(Head):
     those it finds), coarser levels looked at by misread offsets, padding taken for picture, and background that names the last token.
     """
 
-    reads = "grounding"
+    reads, needs = "grounding", ("boxes",)
 
     def __init__(
         self,

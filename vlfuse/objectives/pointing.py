@@ -23,7 +23,7 @@ class Pointing(Head):
     find its thing by its neighbours, which is what masked language modelling needs.
     """
 
-    reads = "captions"
+    reads, needs = "captions", ("phrases",)
 
     def __init__(self, system: System):
         super().__init__()

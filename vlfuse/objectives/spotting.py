@@ -21,7 +21,7 @@ from vlfuse.types import Batch, DataError, TaskError
 class Spotting(Head):
     """Binary cross-entropy for each fused image token; tokens on and off what is named weigh the same in all."""
 
-    reads = "grounding"
+    reads, needs = "grounding", ("queries",)
 
     def __init__(self, system: System):
         super().__init__()

@@ -28,6 +28,7 @@ from vlfuse.types import (
 )
 
 Role = Literal["base", "image", "head", "cross"]
+Need = Literal["answers", "labels", "masks", "phrases", "queries", "boxes"]
 
 
 class System(nn.Module, ABC):
@@ -189,6 +190,10 @@ class Head(nn.Module, ABC):
     """A pre-training objective or a downstream task on top of any system."""
 
     reads: ClassVar[str]  # the field of Batch it reads: captions, questions, statements, regions or grounding
+    needs: ClassVar[tuple[Need, ...]] = ()
+    """What training data must give beside these texts: targets over the head's own `answers` or `labels`; captions with masked
+    tokens (masks) or with the boxes that their phrases name (phrases); descriptions of regions (queries); or all that a
+    source of boxes gives, for itself alone (boxes)."""
 
     @abstractmethod
     def forward(self, system: System, states: States, batch: Batch) -> dict[str, Tensor]:

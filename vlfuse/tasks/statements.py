@@ -22,7 +22,7 @@ class StatementHead(Head):
     scale: hidden width of the classifier, in pooled widths. dropout: of what it reads (BridgeTower for NLVR2: 1.5 and 0.1).
     """
 
-    reads = "statements"
+    reads, needs = "statements", ("labels",)
     labels: ClassVar[tuple[str, ...]]
     pictures: ClassVar[int]
 

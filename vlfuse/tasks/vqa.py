@@ -18,7 +18,7 @@ from vlfuse.types import Answer, Batch, ConfigError, DataError
 class Vqa(Head):
     """scale: hidden width of the classifier, in pooled widths (BridgeTower: 2)."""
 
-    reads = "questions"
+    reads, needs = "questions", ("answers",)
 
     def __init__(self, system: System, answers: tuple[str, ...], single: bool = False, scale: float = 1.0):
         """single: of the answers one is right and softmax says which, where data have one answer to a question. Else each answer is
