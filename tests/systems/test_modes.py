@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from tests.contract.sizes import TINY, batch_for, images, tiny_head, tiny_model, tiny_system, tokens
+from vlfuse.engine.train import COMPILED
 from vlfuse.systems import SYSTEMS
 from vlfuse.systems.base import Model
 
@@ -102,6 +103,11 @@ def test_training_after_inference_mode(name):
     assert found.keys() == expected.keys() and any(gradient.any() for gradient in found.values())
     for key, gradient in found.items():
         torch.testing.assert_close(gradient, expected[key])
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_steps_that_are_compiled_exist(name):
+    assert all(callable(getattr(tiny_system(name), step)) for step in COMPILED)
 
 
 BACKENDS = [

@@ -178,9 +178,8 @@ def leaks(
 def _beside(file: Path, sample: Sample) -> Sample:
     """With the paths of its pictures relative to `file`."""
     paths = (source if "://" in str(source) else os.path.relpath(str(source), file.parent) for source in sample.images)
-    in_memory = any(
-        not isinstance(source, str) for source in sample.images
-    )  # which `write_jsonl` refuses with its reason
+    # `write_jsonl` refuses pictures in memory with its reason.
+    in_memory = any(not isinstance(source, str) for source in sample.images)
     return sample if in_memory else replace(sample, images=tuple(paths))
 
 

@@ -31,9 +31,7 @@ class Report:
     truncated: int = 0  # texts longer than the model reads; their ends are cut off
     problems: list[SampleError] = field(default_factory=list)
     remarks: dict[str, list[str]] = field(default_factory=dict)
-    left_out: Counter[str] = field(
-        default_factory=Counter
-    )  # annotations of COCO files that cannot be used, by what is wrong
+    left_out: Counter[str] = field(default_factory=Counter)  # unusable annotations of COCO files, by what is wrong
 
     @property
     def usable(self) -> int:

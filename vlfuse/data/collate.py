@@ -33,9 +33,7 @@ class Prepared:
     sample: Sample
     pixels: list[Tensor]
     captions: tuple[str, ...]
-    named: tuple[
-        tuple[tuple[Span, Tensor], ...], ...
-    ]  # of each caption, what its phrases name: their characters and a box
+    named: tuple[tuple[tuple[Span, Tensor], ...], ...]  # by each caption's phrases: their characters and a box
     questions: tuple[Question, ...]
     statements: tuple[Statement, ...]
     regions: tuple[tuple[Region, Tensor], ...]
@@ -197,9 +195,7 @@ class Collate:
         if not regions:
             return None
         words = [" ".join((*region.attributes, region.label)) for region, _ in regions]
-        rows = [
-            row[1:-1] for row in self.tokenizer.ids(words, self.max_text)
-        ]  # the words alone, without the frame of a text
+        rows = [row[1:-1] for row in self.tokenizer.ids(words, self.max_text)]  # without the frame of a text
         texts = self._texts(rows, [region for region, _ in regions], _owner([p.regions for p in prepared], 1))
         return replace(texts, target=torch.stack([box for _, box in regions]))
 

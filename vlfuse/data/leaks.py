@@ -21,11 +21,8 @@ from vlfuse.data.readers import Dataset
 from vlfuse.types import ImageSource, Sample
 
 COCO_NAME = re.compile(r"^(?:COCO_[a-z]+\d*_)?(\d{12})(?:_\d+)?$")
-PIECES, NEAR, ALIKE = (
-    16,
-    8,
-    8.0,
-)  # pieces a fingerprint is looked up by; bits, and grey levels on average, two may differ in
+PIECES = 16  # that a fingerprint is looked up by
+NEAR, ALIKE = 8, 8.0  # bits, and grey levels on average, that two pictures may differ in
 
 
 @dataclass(frozen=True)

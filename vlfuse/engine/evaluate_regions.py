@@ -57,9 +57,7 @@ def detection(
     seen = sorted(_gathered(seen, world), key=lambda one: (one.sample.id, one.sample.origin))
     truth = coco_truth([one.sample for one in seen], names)
     federated = any(one.sample.absent for one in seen)
-    last = (
-        0.0 if federated else head.pixel
-    )  # COCO's published protocol counts the last pixel of inclusive boxes, LVIS's does not
+    last = 0.0 if federated else head.pixel  # of inclusive boxes: COCO's published protocol counts it, LVIS's does not
     detections = [
         {**row, "image_id": place, "bbox": [*row["bbox"][:2], row["bbox"][2] + last, row["bbox"][3] + last]}
         for place, one in enumerate(seen, start=1)

@@ -29,6 +29,8 @@ from vlfuse.systems.base import Model, recompute
 from vlfuse.types import ConfigError, VlfuseError
 
 CHECKPOINTS, METRICS = "checkpoints", "metrics.json"
+# The steps of a system, not the whole model: heads call them with other numbers of rows, and parameters keep their names.
+COMPILED = ("encode_image", "encode_text", "fuse", "project_image", "project_text", "encode_maps", "fuse_maps")
 
 
 @dataclass(frozen=True)
@@ -114,19 +116,8 @@ def claim(run: Run, world: World, resume: bool) -> None:
 def prepare(model: Model, run: Run) -> None:
     model.train()
     recompute(model, run.activation_checkpointing)
-    if (
-        run.compile
-    ):  # the steps, not the model: heads call them with other numbers of rows, and parameters keep their names
-        for step in (
-            "encode_image",
-            "encode_text",
-            "fuse",
-            "project_image",
-            "project_text",
-            "encode_maps",
-            "fuse_maps",
-        ):
-            setattr(model.system, step, torch.compile(getattr(model.system, step)))
+    for step in COMPILED if run.compile else ():
+        setattr(model.system, step, torch.compile(getattr(model.system, step)))
 
 
 def restore(checkpoints: Path, model: Model, optimiser: Optimizer, scaler: torch.amp.GradScaler) -> Progress:  # type: ignore[name-defined]

@@ -131,9 +131,7 @@ def region_targets(
         rows.append(torch.where(found >= 0, own[found] if len(own) else found, -1))
     row = torch.stack(rows)
     names = row.new_zeros((*row.shape, tokens), dtype=torch.float)
-    named = (
-        objects.positive[:, :tokens] > 0
-    )  # may be as wide as texts can be, or as the longest was before it was padded
+    named = objects.positive[:, :tokens] > 0  # as wide as texts can be, or as the longest was before it was padded
     names[..., : named.shape[1]][row >= 0] = named[row[row >= 0]].float()
     if background:
         names[..., -1] = torch.where(row >= 0, names[..., -1], 1.0)

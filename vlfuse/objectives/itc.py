@@ -27,9 +27,8 @@ class FeatureQueue(nn.Module):
         self.size = size
         self.register_buffer("image", torch.zeros(size, width))
         self.register_buffer("text", torch.zeros(size, width))
-        self.register_buffer(
-            "written", torch.zeros((), dtype=torch.long)
-        )  # pairs ever written; the pointer is this modulo size
+        # Pairs ever written; the pointer is this modulo size.
+        self.register_buffer("written", torch.zeros((), dtype=torch.long))
 
     @property
     def filled(self) -> int:

@@ -103,9 +103,7 @@ class BridgeTower(System):
         self.text = TextEncoder(text)
         self.image_transform = nn.Linear(image.width, width)
         self.text_transform = nn.Linear(text.width, width)
-        self.token_types = nn.Embedding(
-            1 + PICTURES, width
-        )  # of a text token, and of those of the first and second picture
+        self.token_types = nn.Embedding(1 + PICTURES, width)  # text, first picture, second picture
         self.image_norm = nn.LayerNorm(width, eps=config.bridge_eps)
         self.text_norm = nn.LayerNorm(width, eps=config.bridge_eps)
         self.image_bridges = bridges(config)

@@ -152,9 +152,7 @@ class Captioning(WordHead):
             raise DataError(
                 "captions are rewarded by comparison with all of an image's captions; a sample here has none"
             )
-        room = (
-            texts_of(batch, self.reads).tokens.ids.shape[1] + 4
-        )  # a drawn caption may be a little longer than given ones
+        room = texts_of(batch, self.reads).tokens.ids.shape[1] + 4  # a little more than given captions take
         decoding = Decoding(samples=self.learning.samples, max_tokens=min(room, system.max_tokens - 1))
         with torch.no_grad(), _training(self.learning.published, system, self):
             drawn = self.write(system, memory, decoding, generator=states.generator).ids.flatten(0, 1)
