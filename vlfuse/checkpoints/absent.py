@@ -39,7 +39,8 @@ def start_anew(model: Model, part: str, given: dict[str, Tensor], report: Report
 
 
 def start_contrastive_anew(model: Model, parts: Sequence[str], given: dict[str, Tensor], report: Report) -> None:
-    """Start anew what files without the contrastive loss lack, the temperature and `parts` of the system, and say so."""
+    """Start anew what files without the contrastive loss lack, the temperature and `parts` of the system,
+    and say so."""
     reason = "the file was trained without the contrastive loss, so this part starts anew"
     if "system.temperature" not in given:
         given["system.temperature"] = torch.tensor(0.07)

@@ -41,7 +41,8 @@ def rules() -> list[Rule | Drop]:
 
 
 def fusion(prefix: str) -> list[Rule | Drop]:
-    """The cross-modal encoder, named alike in the official files and in Hugging Face's, there behind a prefix (a pattern)."""
+    """The cross-modal encoder, named alike in the official files and in Hugging Face's,
+    there behind a prefix (a pattern)."""
     layer = prefix + LAYER
     attention = [
         rule
@@ -102,11 +103,11 @@ def import_bridgetower(
     """Our model from the official tensors, configured by their shapes and with every head they hold.
 
     resolution: image side to use the model at, a multiple of the patch; None keeps the file's (positions are stretched
-    otherwise). answers: labels of the VQA classifier, in its order; the file does not hold them. text_heads, cross_heads:
-    attention heads where the width is no multiple of 64 (it is in every published model).
+    otherwise). answers: labels of the VQA classifier, in its order; the file does not hold them. text_heads,
+    cross_heads: attention heads where the width is no multiple of 64 (it is in every published model).
 
-    Raises CheckpointError on a key without a place, a tensor that is missing without good reason, or shapes that make no
-    BridgeTower.
+    Raises CheckpointError on a key without a place, a tensor that is missing without good reason, or shapes that make
+    no BridgeTower.
     """
     config = infer_config(tensors, text_heads, cross_heads)
     report = Report()
@@ -123,7 +124,8 @@ def import_bridgetower(
 def at_resolution(
     config: BridgeTowerConfig, resolution: int, tensors: dict[str, Tensor], prefix: str = ""
 ) -> BridgeTowerConfig:
-    """The configuration for pictures of `resolution` pixels a side; the table of positions in `tensors` is stretched to it."""
+    """The configuration for pictures of `resolution` pixels a side;
+    the table of positions in `tensors` is stretched to it."""
     image = replace(config.image, image_size=resolution)
     name = f"{prefix}image.position"
     tensors[name] = resize_positions(tensors[name], (image.side, image.side))
@@ -207,7 +209,8 @@ def fold_ranking(given: dict[str, Tensor], report: Report) -> None:
 def official_heads(
     given: Mapping[str, Tensor], answers: Sequence[str] | None, report: Report
 ) -> dict[str, dict[str, Any]]:
-    """Settings of the heads for which there are tensors, by name. The contrastive objective's own are the projections."""
+    """Settings of the heads for which there are tensors, by name.
+    The contrastive objective's own are the projections."""
     have = {name.split(".")[1] for name in given if name.startswith("heads.")}
     contrastive = "system.text_projection.weight" in given
     ranked = any(key.startswith("rank_output") for key in report.mapped)
@@ -240,7 +243,8 @@ def scale(given: Mapping[str, Tensor], head: str, streams: int) -> float:
 def assemble(
     config: BridgeTowerConfig, given: dict[str, Tensor], heads: dict[str, dict[str, Any]], report: Report, source: str
 ) -> Model:
-    """The model that renamed tensors make, all of them in their places. Raises CheckpointError when one does not fit."""
+    """The model that renamed tensors make, all of them in their places.
+    Raises CheckpointError when one does not fit."""
     given = {name: tensor.float() if tensor.is_floating_point() else tensor for name, tensor in given.items()}
     types = given.get("system.token_types.weight")
     if types is not None and len(types) < 1 + PICTURES:

@@ -121,8 +121,8 @@ def import_fiber_coarse(
 ) -> tuple[Model, Report]:
     """Our model from the official tensors, configured by their shapes and with every head they hold.
 
-    resolution: image side to use the model at, a multiple of 32; None keeps the file's (bias tables are resized otherwise).
-    answers: the labels of the VQA classifier, in its order; the file does not hold them.
+    resolution: image side to use the model at, a multiple of 32; None keeps the file's (bias tables are resized
+    otherwise). answers: the labels of the VQA classifier, in its order; the file does not hold them.
     text_heads: attention heads of the text encoder where its width is not a multiple of RoBERTa's 64 a head.
 
     Tensors that need no change are used as they are, not copied. Raises CheckpointError on a key without a place, a
@@ -160,7 +160,8 @@ def resolution_of(config: FiberConfig) -> int:
 
 
 def infer_config(tensors: Mapping[str, Tensor], text_heads: int | None = None) -> FiberConfig:
-    """The configuration of official tensors. What leaves no trace in them (dropout, drop path) takes the published value."""
+    """The configuration of official tensors. What leaves no trace in them (dropout, drop path)
+    takes the published value."""
     swin, text, fuse_last = infer_backbones(tensors, "vit_model.", "text_transformer.", text_heads)
     return FiberConfig(swin, text, fuse_last, width=_shape(tensors, "cross_modal_text_transform.weight", 2)[0])
 
@@ -227,7 +228,8 @@ def _numbers(pattern: str, keys: Mapping[str, Tensor]) -> list[tuple[int, ...]]:
 
 
 def _build(config: FiberConfig, given: Mapping[str, Tensor], answers: Sequence[str] | None, report: Report) -> Model:
-    """A model with the heads for which there are tensors. The contrastive objective owns none: its mark is the temperature."""
+    """A model with the heads for which there are tensors. The contrastive objective owns none:
+    its mark is the temperature."""
     system = Fiber(config)
     have = {name.split(".")[1] for name in given if name.startswith("heads.")}
     contrastive = "system.temperature" in given
@@ -265,7 +267,8 @@ def _compare_rank_output(tensors: Mapping[str, Tensor], report: Report) -> None:
 
 
 def to_fiber_coarse(model: Model) -> dict[str, Tensor]:
-    """The model under the official key names: what `import_fiber_coarse` reads, without the tensors the reference never uses.
+    """The model under the official key names: what `import_fiber_coarse` reads,
+    without the tensors the reference never uses.
 
     Raises CheckpointError for a head or system that the official format has no place for.
     """

@@ -22,8 +22,9 @@ from vlfuse.types import Box, ImageSource, Sample
 
 @dataclass
 class Report:
-    """What `check` found. problems: one error (kind, origin, message) for each unusable sample; a run would do without these.
-    remarks: what works but may not be meant, with the origins: repeated ids, boxes that reach or lie outside their picture."""
+    """What `check` found. problems: one error (kind, origin, message) for each unusable sample; a run would do without
+    these. remarks: what works but may not be meant, with the origins: repeated ids,
+    boxes that reach or lie outside their picture."""
 
     samples: int = 0
     pictures: int = 0

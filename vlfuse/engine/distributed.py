@@ -47,7 +47,8 @@ def stop() -> None:
 
 
 def wrap(model: nn.Module, world: World) -> nn.Module:
-    """The model with gradients averaged over processes. Heads that a batch does not use leave parameters without gradient.
+    """The model with gradients averaged over processes. Heads that a batch does not use leave parameters without
+    gradient.
 
     Buffers are not broadcast: those we have (queues of gathered features) are equal on every process by construction.
     """

@@ -1,7 +1,7 @@
 """Detection, grounding and referring over a whole data set; with several processes no picture is counted twice.
 
-The loader's batches are those of a `GroundingCollate` that gives all texts in order: of phrases for grounding, of expressions for
-referring, of any kind for detection, which makes its own prompts.
+The loader's batches are those of a `GroundingCollate` that gives all texts in order: of phrases for grounding, of
+expressions for referring, of any kind for detection, which makes its own prompts.
 """
 
 from collections.abc import Iterator, Sequence
@@ -39,8 +39,8 @@ class Seen:
 def detection(
     model: Model, loader: Loader, world: World, tokenizer: Tokenizer, max_text: int, names: Sequence[str]
 ) -> dict[str, float]:
-    """COCO's twelve numbers over the classes `names`, and "count" of pictures; for data that say which labels are absent (LVIS) fixed
-    AP instead. The prompts are encoded once, and every picture once for all of them."""
+    """COCO's twelve numbers over the classes `names`, and "count" of pictures; for data that say which labels are
+    absent (LVIS) fixed AP instead. The prompts are encoded once, and every picture once for all of them."""
     prompts, head = class_prompts(names, tokenizer, max_text), _head(model)
     maps = [prompt.map(tokenizer, max_text).to(world.device) for prompt in prompts]
     texts = [model.system.encode_text(_tokens(prompt, tokenizer, max_text, world)) for prompt in prompts]
@@ -71,8 +71,8 @@ def detection(
 
 @torch.no_grad()
 def grounding(model: Model, loader: Loader, world: World, tokenizer: Tokenizer, max_text: int) -> dict[str, float]:
-    """{"recall@1", "recall@5", "recall@10", "upper_bound"} with any box of a phrase, "merged_recall@1" ... with the one around all,
-    "recall@1_people" ... by kind where these are known, and "count" of phrases."""
+    """{"recall@1", "recall@5", "recall@10", "upper_bound"} with any box of a phrase, "merged_recall@1" ... with the one
+    around all, "recall@1_people" ... by kind where these are known, and "count" of phrases."""
     results = []
     for batch, row, prompt, regions in _about_texts(model, loader, world, tokenizer, max_text, GROUND):
         phrases = batch.samples[row].phrases
@@ -106,8 +106,8 @@ def referring(model: Model, loader: Loader, world: World, tokenizer: Tokenizer, 
 def _about_texts(
     model: Model, loader: Loader, world: World, tokenizer: Tokenizer, max_text: int, keep: Keep
 ) -> Iterator[tuple[Batch, int, Prompt, Regions]]:
-    """Every text of every batch: (batch, row of its picture, its prompt, boxes in pixels of the stored picture). The picture is encoded
-    once for all its texts."""
+    """Every text of every batch: (batch, row of its picture, its prompt, boxes in pixels of the stored picture). The
+    picture is encoded once for all its texts."""
     for batch in loader.iterate():
         if batch.grounding is None:
             continue

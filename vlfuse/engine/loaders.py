@@ -31,7 +31,8 @@ BOXED = ("phrases", "expressions")
 
 @dataclass(frozen=True)
 class Blind:
-    """A transform that shows nothing but a picture's shape: what a model reaches with it, it reaches without looking."""
+    """A transform that shows nothing but a picture's shape: what a model reaches with it,
+    it reaches without looking."""
 
     transform: Any  # a Transform or a ScaleTransform, which is told whether to mirror
 
@@ -90,7 +91,8 @@ def source_loader(
 def box_collate(
     run: Run, source: Source, dataset: Dataset, model: Model, tokenizer: Tokenizer, given: Preprocessing
 ) -> GroundingCollate:
-    """A published detector goes on as it was trained: with boxes that end in their last pixel, and texts as long as can be."""
+    """A published detector goes on as it was trained: with boxes that end in their last pixel,
+    and texts as long as can be."""
     asked, head = source.boxes, model.head(*source.heads)  # which is alone, or check_texts refuses
     assert isinstance(head, Grounding)
     transform: Any = scaling(given, asked.scales, asked.longest, asked.crop)
@@ -146,7 +148,8 @@ def text_collate(run: Run, source: Source, model: Model, tokenizer: Tokenizer, g
 
 
 def common(source: Source, model: Model, classes: Literal["answers", "labels"]) -> tuple[str, ...]:
-    """The answers or labels of the heads that learn them from one source, () where none does. ConfigError where heads differ."""
+    """The answers or labels of the heads that learn them from one source, () where none does.
+    ConfigError where heads differ."""
     heads = {name: model.head(name) for name in source.heads}
     found = {name: tuple(getattr(head, classes)) for name, head in heads.items() if classes in head.needs}
     if len(set(found.values())) > 1:

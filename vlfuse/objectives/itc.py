@@ -13,7 +13,8 @@ from vlfuse.types import Batch
 
 
 class FeatureQueue(nn.Module):
-    """The last `size` embedding pairs of all processes, as further negatives (FIBER's 4096-entry queue, without its raw images).
+    """The last `size` embedding pairs of all processes, as further negatives (FIBER's 4096-entry queue,
+    without its raw images).
 
     Entries are unit vectors; those not yet written are never scored.
     """

@@ -20,7 +20,8 @@ PUBLISHED = {"mlm": 1.0, "itm": 1.0}  # summed with equal weights; the contrasti
 
 
 def nano() -> Size:
-    """4.1 M parameters and about the time of `fiber-nano` a step: learns generated scenes from nothing in minutes on a CPU."""
+    """4.1 M parameters and about the time of `fiber-nano` a step:
+    learns generated scenes from nothing in minutes on a CPU."""
     like = size_of("nano")
     image = ViTConfig(width=128, layers=6, heads=4, patch=8, image_size=like.image_size, stem="convolution")
     config = BridgeTowerConfig(

@@ -54,7 +54,8 @@ CONVERTERS: dict[str, Callable[[Path, Path], Report]] = {
 
 
 def convert(name: str, source: Path, out: Path) -> Report:
-    """Run the converter of that name. Raises DataError also where a file is readable but not laid out as its format says."""
+    """Run the converter of that name. Raises DataError also where a file is readable but not laid out
+    as its format says."""
     try:
         return CONVERTERS[name](source, out)
     except (KeyError, TypeError, AttributeError, ValueError, IndexError) as error:

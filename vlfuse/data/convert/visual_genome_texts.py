@@ -1,4 +1,5 @@
-"""Visual Genome (Krishna et al. 2017): descriptions of regions as captions, and questions, as they are or as VQA v2 has them."""
+"""Visual Genome (Krishna et al. 2017): descriptions of regions as captions, and questions,
+as they are or as VQA v2 has them."""
 
 from __future__ import annotations
 
@@ -17,7 +18,8 @@ ANSWERS = "answers.txt"
 def convert_vg_captions(source: Path, out: Path) -> Report:
     """source: folder with `region_descriptions.json` and pictures `ID.jpg` anywhere below it (`VG_100K`, `VG_100K_2`).
 
-    Writes `out/train.jsonl`, one sample a picture, the phrases of its regions as captions, each once. Pictures stay where they are.
+    Writes `out/train.jsonl`, one sample a picture, the phrases of its regions as captions, each once.
+    Pictures stay where they are.
     """
 
     def captions(row: dict[str, Any], report: Report) -> dict[str, Any]:
@@ -37,7 +39,8 @@ def convert_vg_captions(source: Path, out: Path) -> Report:
 
 
 def convert_vg_qa(source: Path, out: Path) -> Report:
-    """source: folder with `question_answers.json` and pictures as above. Writes `out/train.jsonl`, one sample a picture.
+    """source: folder with `question_answers.json` and pictures as above. Writes `out/train.jsonl`,
+    one sample a picture.
 
     The period that closes an answer is left out, and its first word is lower-cased unless it has other capitals.
     """
@@ -58,11 +61,12 @@ def convert_vg_qa(source: Path, out: Path) -> Report:
 
 
 def convert_vg_qa_for_vqa(source: Path, out: Path) -> Report:
-    """More training data for VQA v2, prepared as BridgeTower does. source: folder with `question_answers.json` and pictures as above,
-    `image_data.json`, and an `answers.txt` (the list of answers of the VQA model, one a line).
+    """More training data for VQA v2, prepared as BridgeTower does. source: folder with `question_answers.json` and
+    pictures as above, `image_data.json`, and an `answers.txt` (the list of answers of the VQA model, one a line).
 
-    An answer is cleaned up and kept if it is in the list; a question that is asked of a picture twice is kept once, and not at all
-    when its answers differ. Writes `out/coco.jsonl` (pictures that are also in COCO) and `out/rest.jsonl`, one sample a picture.
+    An answer is cleaned up and kept if it is in the list; a question that is asked of a picture twice is kept once, and
+    not at all when its answers differ. Writes `out/coco.jsonl` (pictures that are also in COCO) and `out/rest.jsonl`,
+    one sample a picture.
     """
     (images,) = find(source, "image_data.json", "Visual Genome")
     in_coco = {row["image_id"] for row in read_json(images) if row.get("coco_id")}
@@ -113,7 +117,8 @@ def _convert(
     files: Sequence[str] = ("train",),
     file_of: Callable[[dict[str, Any]], str] = lambda row: "train",
 ) -> Report:
-    """Read the pictures listed in `name`, whose texts are in the field `rows`; write those whose `texts` leave any to `file_of` them."""
+    """Read the pictures listed in `name`, whose texts are in the field `rows`;
+    write those whose `texts` leave any to `file_of` them."""
     report = Report()
     pictures = {path.stem: path for path in source.glob("**/*.jpg")}
     samples: dict[str, list[Sample]] = {file: [] for file in files}

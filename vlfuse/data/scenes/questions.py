@@ -70,7 +70,8 @@ def toss(rng: random.Random, true: Sequence[T], false: Sequence[T]) -> tuple[boo
 
 
 def tally(view: View, rng: random.Random, spec: Spec) -> list[tuple[tuple[str, ...], int]]:
-    """What could be mentioned at `spec` with its number in the scene: all there is, and one or two things there are not."""
+    """What could be mentioned at `spec` with its number in the scene: all there is,
+    and one or two things there are not."""
     found = [(values, len(indices)) for values, indices in view.groups(spec).items()]
     for _ in range(2):
         values = absent(view, rng, spec)
