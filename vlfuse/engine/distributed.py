@@ -2,6 +2,7 @@
 
 import os
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 import torch
 import torch.distributed as dist
@@ -9,6 +10,8 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from vlfuse.types import ConfigError
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -74,6 +77,15 @@ def total(values: Tensor, world: World) -> Tensor:
     values = values.clone()
     dist.all_reduce(values)
     return values
+
+
+def gathered(rows: list[T], world: World) -> list[T]:
+    """The rows of all processes, on every process."""
+    if world.size == 1:
+        return rows
+    pieces: list[list[T] | None] = [None] * world.size
+    dist.all_gather_object(pieces, rows)
+    return [row for piece in pieces for row in piece or ()]
 
 
 def any_process(wish: bool, world: World) -> bool:

@@ -7,10 +7,9 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
-import torch.distributed as dist
 
 from vlfuse.engine import evaluate_regions
-from vlfuse.engine.distributed import World
+from vlfuse.engine.distributed import World, gathered
 from vlfuse.engine.step import Loader
 from vlfuse.metrics.accuracy import accuracy, group_means, majority
 from vlfuse.metrics.caption import caption_metrics
@@ -187,15 +186,6 @@ def submission(model: Model, loader: Loader, world: World, task: str) -> list[di
 
 def _number(name: str) -> int | str:
     return int(name) if name.isdigit() else name
-
-
-def gathered(rows: list[Judged], world: World) -> list[Judged]:
-    """The rows of all processes, on every process."""
-    if world.size == 1:
-        return rows
-    pieces: list[list[Judged] | None] = [None] * world.size
-    dist.all_gather_object(pieces, rows)
-    return [row for piece in pieces for row in piece or ()]
 
 
 def _samples(batch: Batch, reads: str) -> list[str]:

@@ -9,13 +9,12 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
-import torch.distributed as dist
 from torch import Tensor
 
 from vlfuse.data.classes import coco_truth
 from vlfuse.data.prompts import Prompt, class_prompts
 from vlfuse.data.tokenizer import Tokenizer
-from vlfuse.engine.distributed import World
+from vlfuse.engine.distributed import World, gathered
 from vlfuse.engine.step import Loader
 from vlfuse.metrics.detection import coco_ap, lvis_fixed_ap
 from vlfuse.metrics.grounding import PhraseResult, ReferringResult, phrase_recall, referring_accuracy
@@ -54,7 +53,7 @@ def detection(
             for own, regions in zip(rows, to_stored(found, batch.images, range(count)), strict=True):
                 own += _rows(regions, prompt)
         seen += [Seen(_light(sample), own) for sample, own in zip(batch.samples, rows, strict=True)]
-    seen = sorted(_gathered(seen, world), key=lambda one: (one.sample.id, one.sample.origin))
+    seen = sorted(gathered(seen, world), key=lambda one: (one.sample.id, one.sample.origin))
     truth = coco_truth([one.sample for one in seen], names)
     federated = any(one.sample.absent for one in seen)
     last = 0.0 if federated else head.pixel  # of inclusive boxes: COCO's published protocol counts it, LVIS's does not
@@ -79,7 +78,7 @@ def grounding(model: Model, loader: Loader, world: World, tokenizer: Tokenizer, 
         for label, number in enumerate(prompt.things):
             own = regions.boxes[regions.labels == label].tolist()
             results.append(PhraseResult(own, phrases[number].boxes, phrases[number].kinds))
-    results = _gathered(results, world)
+    results = gathered(results, world)
     if not results:
         raise TaskError("there is nothing to score: the data holds no phrases")
     scores = {"count": float(len(results))}
@@ -96,7 +95,7 @@ def referring(model: Model, loader: Loader, world: World, tokenizer: Tokenizer, 
     for batch, row, prompt, regions in _about_texts(model, loader, world, tokenizer, max_text, REFER):
         truth = batch.samples[row].expressions[prompt.things[0]].box
         results.append(ReferringResult(regions.boxes.tolist(), regions.scores.tolist(), truth))
-    results = _gathered(results, world)
+    results = gathered(results, world)
     if not results:
         raise TaskError("there is nothing to score: the data holds no expressions")
     published = {f"giou_{name}": value for name, value in referring_accuracy(results, "giou").items()}
@@ -139,12 +138,3 @@ def _head(model: Model) -> Grounding:
 def _light(sample: Sample) -> Sample:
     """What a score needs of it: little to send between processes."""
     return replace(sample, captions=(), phrases=(), expressions=(), questions=(), statements=())
-
-
-def _gathered(rows: list[Any], world: World) -> list[Any]:
-    """The rows of all processes, on every process."""
-    if world.size == 1:
-        return rows
-    pieces: list[list[Any] | None] = [None] * world.size
-    dist.all_gather_object(pieces, rows)
-    return [row for piece in pieces for row in piece or ()]
