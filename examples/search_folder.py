@@ -16,9 +16,8 @@ CANDIDATES, SHOWN = 32, 5
 def main(name: str, folder: str, query: str) -> None:
     model = vlfuse.load(name)
     pictures = sorted(str(path) for kind in ("png", "jpg", "jpeg") for path in Path(folder).glob(f"**/*.{kind}"))
-    index = model.embed_image(
-        pictures
-    )  # [pictures, width], unit vectors; torch.save it, and searching needs no more pictures
+    # [pictures, width], unit vectors; torch.save them, and searching needs no more pictures.
+    index = model.embed_image(pictures)
     similarity = index @ model.embed_text(query)
     candidates = similarity.topk(min(CANDIDATES, len(pictures))).indices.tolist()
     fused = model.match([pictures[i] for i in candidates], query, how="fused")[:, 0]

@@ -44,7 +44,7 @@ def test_its_card_tells_the_truth(loaded, task, metric, options):
     """On scenes it never saw, other than those of the card, within what so small a sample can differ by."""
     found = score(loaded, task, scenes(60, seed=77, size=64, split="test", **options))
     told = json.loads((shipped_models()[NAME] / "config.json").read_text())["notes"]["scores"][metric]
-    assert found["accuracy"] >= told - 0.12, f"{task}: {found['accuracy']:.3f}, the card says {told:.3f}"
+    assert found["accuracy"] >= told - 0.08, f"{task}: {found['accuracy']:.3f}, the card says {told:.3f}"
 
 
 def test_it_answers_by_its_name():

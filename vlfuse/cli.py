@@ -23,7 +23,8 @@ TRACEBACK = "--traceback"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command and return its exit code: 0; 1 where `data check` found something; 2 when the user can mend what went wrong."""
+    """Run a command and return its exit code: 0; 1 where `data check` found something;
+    2 when the user can mend what went wrong."""
     given = list(sys.argv[1:] if arguments is None else arguments)
     traceback = TRACEBACK in given or bool(os.environ.get("VLFUSE_TRACEBACK"))
     given = [argument for argument in given if argument != TRACEBACK]

@@ -76,7 +76,8 @@ class Predictor:
     @overload
     def ask(self, image: Picture | Sequence[Picture], question: str | Sequence[str]) -> list[Answer]: ...
     def ask(self, image: Picture | Sequence[Picture], question: str | Sequence[str]) -> Answer | list[Answer]:
-        """Answer a question about a picture: one and one, one picture and many questions (it is encoded once), or lists of equal length."""
+        """Answer a question about a picture: one and one, one picture and many questions (it is encoded once),
+        or lists of equal length."""
         images, questions, single = _aligned(image, question)
         return _unwrap(self._judge("vqa", images, questions, pictures=1), single)
 
@@ -85,7 +86,8 @@ class Predictor:
     @overload
     def reason(self, images: Picture | Sequence[Picture], statement: Sequence[str]) -> list[Answer]: ...
     def reason(self, images: Picture | Sequence[Picture], statement: str | Sequence[str]) -> Answer | list[Answer]:
-        """Is the statement true of this picture (head `nlvr`) or of this pair of pictures (head `nlvr2`)? "true" or "false"."""
+        """Is the statement true of this picture (head `nlvr`) or of this pair of pictures (head `nlvr2`)? "true"
+        or "false"."""
         pictures: list[Picture] = _as_list(images)
         if len(pictures) not in (1, 2):
             raise TaskError(f"reason reads one picture or a pair, not {len(pictures)}")
@@ -137,8 +139,9 @@ class Predictor:
     ) -> Caption | list[Caption]:
         """Describe pictures, in words that go on from `prompt` if one is given.
 
-        beam: captions kept while searching for the best; 1 is greedy. samples: draw so many captions instead, at `temperature`,
-        each word from the `top` likeliest (0: from all). What is found beside the best is in `alternatives`.
+        beam: captions kept while searching for the best; 1 is greedy. samples: draw so many captions instead, at
+        `temperature`, each word from the `top` likeliest (0: from all).
+        What is found beside the best is in `alternatives`.
         """
         self._require_head("caption")
         head: Captioning = self.model.head("caption")  # type: ignore[assignment]
@@ -182,10 +185,12 @@ class Predictor:
         most: int = 100,
         overlap: float = 0.6,
     ) -> list[Detection] | list[list[Detection]]:
-        """Find things of any classes, best first. Pictures may differ in size; each is encoded once, however many classes there are.
+        """Find things of any classes, best first. Pictures may differ in size; each is encoded once,
+        however many classes there are.
 
-        labels: names of classes, which come back as they are written. threshold: the least score, of all classes or of those it names
-        (the others then have `rest`). most: of a picture. overlap: of two boxes of one class that overlap by more, the worse goes.
+        labels: names of classes, which come back as they are written. threshold: the least score, of all classes or of
+        those it names (the others then have `rest`). most: of a picture. overlap: of two boxes of one class that
+        overlap by more, the worse goes.
         """
         names: list[str] = _as_list(labels)
         found = self._eye().detect(self._opened(images), names, threshold, rest, most, overlap)
@@ -210,8 +215,8 @@ class Predictor:
     ) -> list[Grounding] | list[list[Grounding]]:
         """Find what the phrases of a caption name.
 
-        phrases: words of the caption, or characters [start, end) of it; without any, those that `vlfuse.data.phrases` takes for
-        phrases. A phrase that is not in the picture has no boxes.
+        phrases: words of the caption, or characters [start, end) of it; without any, those that `vlfuse.data.phrases`
+        takes for phrases. A phrase that is not in the picture has no boxes.
         """
         if not caption.strip():
             raise TaskError("the caption is blank; write what is to be found")
@@ -231,8 +236,8 @@ class Predictor:
     def refer(
         self, images: Picture | Sequence[Picture], expression: str | Sequence[str]
     ) -> Detection | list[Detection]:
-        """The one thing that an expression means: one picture and one expression, one picture and many expressions (it is encoded
-        once), or lists of equal length. Its score says how sure the model is."""
+        """The one thing that an expression means: one picture and one expression, one picture and many expressions (it
+        is encoded once), or lists of equal length. Its score says how sure the model is."""
         pictures, texts, single = _aligned(images, expression)
         if not texts or not all(text.strip() for text in texts):
             raise TaskError("an expression is blank; write what is meant, such as 'the dog on the left'")
@@ -329,7 +334,8 @@ class Predictor:
         return cat(*(self.system.encode_text(tokens[i : i + CHUNK]) for i in range(0, len(tokens), CHUNK)))
 
     def _judge(self, head: str, images: list[Picture], texts: list[str], pictures: int) -> list[Answer]:
-        """Answers of a head that reads one text row with `pictures` image rows; one set of pictures may serve every text."""
+        """Answers of a head that reads one text row with `pictures` image rows;
+        one set of pictures may serve every text."""
         self._require_head(head)
         field = self.model.head(head).reads
         answers: list[Answer] = []

@@ -45,8 +45,8 @@ class Eye:
     def look(
         self, pictures: Sequence[Image.Image], prompts: Sequence[Prompt], keep: Keep
     ) -> Iterator[tuple[int, Prompt, Regions]]:
-        """Every prompt about every upright RGB picture: (number of the picture, prompt, boxes in pixels of the picture). Each is encoded
-        once."""
+        """Every prompt about every upright RGB picture: (number of the picture, prompt, boxes in pixels of the
+        picture). Each is encoded once."""
         told = [self._told(some) for some in _chunks(prompts, PAIRS)]
         for numbers, images in self._shown(pictures):
             state, rows = self.system.encode_maps(images), range(len(numbers))
@@ -62,7 +62,8 @@ class Eye:
                         yield numbers[row], some[place], regions
 
     def _shown(self, pictures: Sequence[Image.Image]) -> Iterator[tuple[Sequence[int], Images]]:
-        """Pictures that fill a batch of one size, with their numbers: a smaller one among larger would be cut into other windows."""
+        """Pictures that fill a batch of one size, with their numbers:
+        a smaller one among larger would be cut into other windows."""
         transform = ScaleTransform((self.size,), longest_for(self.size), mean=self.mean, std=self.std)
         no_boxes, no_chance = torch.zeros(0, 4), np.random.default_rng(0)
         alike: dict[tuple[int, ...], list[int]] = {}
@@ -98,10 +99,12 @@ class Eye:
         most: int,
         overlap: float,
     ) -> list[list[Detection]]:
-        """For every picture, best first. threshold: for all classes, or for those named, the others then having `rest`."""
+        """For every picture, best first. threshold: for all classes, or for those named,
+        the others then having `rest`."""
         least = _thresholds(names, threshold, rest)
         prompts = class_prompts(names, self.tokenizer, self.max_text)
-        # A box can reach a score only where its label's probability reaches the square: the score has the centerness, too.
+        # A box can reach a score only where its label's probability reaches the square: the score has the centerness,
+        # too.
         lowest = min(least.values())
         alike = lowest == max(least.values())
         wanted = most if alike else most * max(len(prompt.things) for prompt in prompts)

@@ -1,4 +1,5 @@
-"""A command in several processes of this machine that work as one, as torchrun starts them, but with errors said plainly."""
+"""A command in several processes of this machine that work as one, as torchrun starts them,
+but with errors said plainly."""
 
 import logging
 import os
@@ -46,8 +47,8 @@ def wanted(given: Sequence[str], default: int = 1) -> tuple[int, list[str]]:
 
 
 def run_in(processes: int, main: Main, arguments: Sequence[str]) -> int:
-    """Call main(arguments), which returns an exit code, in so many processes that find each other (`engine.distributed.start`) and
-    share the cores evenly. Returns the first exit code that is not 0.
+    """Call main(arguments), which returns an exit code, in so many processes that find each other
+    (`engine.distributed.start`) and share the cores evenly. Returns the first exit code that is not 0.
 
     main: a function of a module, as the new processes import it.
     """

@@ -57,7 +57,8 @@ class Region:
 
 @dataclass(frozen=True, slots=True)
 class Phrase:
-    """Characters [start, end) of caption number `caption`, and the boxes they name. kinds: people, animals ... where known."""
+    """Characters [start, end) of caption number `caption`, and the boxes they name. kinds: people, animals ...
+    where known."""
 
     caption: int
     span: Span
@@ -67,7 +68,8 @@ class Phrase:
 
 @dataclass(frozen=True, slots=True)
 class Expression:
-    """A text that means one thing. spans: the characters that name it ("the dog" of "the dog on the left"); empty: all of them."""
+    """A text that means one thing. spans: the characters that name it ("the dog" of "the dog on the left"); empty:
+    all of them."""
 
     text: str
     box: Box
@@ -93,8 +95,9 @@ class Statement:
 class Sample:
     """One record of a dataset. `images` holds one picture, or two for paired reasoning (NLVR2).
 
-    absent: labels known to have no region in the picture; partial: labels of which not every thing has its region. Where absent
-    is given, nothing is known of labels that are neither absent nor among the regions (LVIS's federated annotation).
+    absent: labels known to have no region in the picture; partial: labels of which not every thing has its region.
+    Where absent is given, nothing is known of labels that are neither absent nor among the regions (LVIS's federated
+    annotation).
     """
 
     id: str
@@ -187,8 +190,8 @@ def cat(*pieces: R) -> R:
 
 @dataclass(frozen=True)
 class Images(Rows):
-    """pixels [B, 3, H, W], normalised, zero-padded at the bottom and right; sizes [B, 2] the true (height, width); stored [B, 2] those
-    of the pictures before their transform, upright, where boxes are to be brought back to them."""
+    """pixels [B, 3, H, W], normalised, zero-padded at the bottom and right; sizes [B, 2] the true (height, width);
+    stored [B, 2] those of the pictures before their transform, upright, where boxes are to be brought back to them."""
 
     pixels: Tensor
     sizes: Tensor
@@ -205,8 +208,9 @@ class Tokens(Rows):
 
 @dataclass(frozen=True)
 class Objects(Rows):
-    """What texts name in their pictures: boxes [M, 4] in pixels of `Batch.images`, text [M] the row of the text that names each,
-    positive [M, T] above 0 at the tokens that name it (weights of sum 1; a row of zeros: an object that no token names)."""
+    """What texts name in their pictures: boxes [M, 4] in pixels of `Batch.images`, text [M] the row of the text that
+    names each, positive [M, T] above 0 at the tokens that name it (weights of sum 1; a row of zeros:
+    an object that no token names)."""
 
     boxes: Tensor
     positive: Tensor
@@ -278,9 +282,9 @@ class Batch:
 
 @dataclass(frozen=True)
 class ImageState(Rows):
-    """All of an image that needs no text. tokens [B, S, C]: summary tokens, if the system has any, then those of the grid
-    (rows, columns), I = rows x columns; valid [B, I] bool is False where the batch was padded, None when every token is real.
-    finer: the ends of earlier stages, finest first, kept only for what looks at regions."""
+    """All of an image that needs no text. tokens [B, S, C]: summary tokens, if the system has any, then those of the
+    grid (rows, columns), I = rows x columns; valid [B, I] bool is False where the batch was padded, None when every
+    token is real. finer: the ends of earlier stages, finest first, kept only for what looks at regions."""
 
     tokens: Tensor
     grid: tuple[int, int]
@@ -309,8 +313,8 @@ def resize_text(x: Tensor, length: int) -> Tensor:
 
 @dataclass(frozen=True)
 class Fused(Rows):
-    """An image-text pair after fusion: image [N, I, D], whose last tokens lie on a grid (rows, columns), where a system has one, text [N, T, D], pooled
-    [N, P] for classifiers."""
+    """An image-text pair after fusion: image [N, I, D], whose last tokens lie on a grid (rows, columns), where a system
+    has one, text [N, T, D], pooled [N, P] for classifiers."""
 
     image: Tensor
     text: Tensor
@@ -320,7 +324,8 @@ class Fused(Rows):
 
 @dataclass(frozen=True)
 class Look(Rows):
-    """Where text tokens look in an image, in one fused layer: weights [N, T, I], of sum 1 over the grid (rows, columns)."""
+    """Where text tokens look in an image, in one fused layer: weights [N, T, I], of sum 1 over the grid (rows,
+    columns)."""
 
     weights: Tensor
     grid: tuple[int, int]
@@ -328,8 +333,8 @@ class Look(Rows):
 
 @dataclass(frozen=True)
 class FusedMaps(Rows):
-    """An image-text pair after fusion, for regions: maps [N, C_l, h, w] of several stages, finest first, each half the size of
-    the one before; text [N, T, D] with mask [N, T]."""
+    """An image-text pair after fusion, for regions: maps [N, C_l, h, w] of several stages, finest first, each half the
+    size of the one before; text [N, T, D] with mask [N, T]."""
 
     maps: tuple[Tensor, ...]
     text: Tensor
@@ -376,8 +381,8 @@ class Detection:
 
 @dataclass(frozen=True, slots=True)
 class Grounding:
-    """A phrase, the characters `span` of its caption, and where it is seen: boxes in pixels of the upright picture with scores in
-    [0, 1], best first; none where it is not."""
+    """A phrase, the characters `span` of its caption, and where it is seen: boxes in pixels of the upright picture with
+    scores in [0, 1], best first; none where it is not."""
 
     phrase: str
     span: Span

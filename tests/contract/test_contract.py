@@ -52,14 +52,14 @@ IDLE = {  # parts of a system that a head has no use for; everything else must l
             "image.stages.1.merge.",
             "image.stages.2.",
         ),
-        "caption": (
+        "caption": (  # images never read
             *DUAL,
             "temperature",
             "image_transform.",
             "image_pooler.",
             "text_pooler.",
             *IMAGE_CROSS,
-        ),  # images never read
+        ),
         "pointing": (  # of the last text layer, only how it looks
             *DUAL,
             "temperature",
@@ -82,7 +82,7 @@ IDLE = {  # parts of a system that a head has no use for; everything else must l
         None: (*DUAL, "temperature", "text.layers.2.output_norm."),  # fused: the last text layer is not normalised
     },
     "bridgetower": {
-        "itc": (
+        "itc": (  # from the backbones alone
             "_layers.",
             "_bridges.",
             "image_norm.",
@@ -90,7 +90,7 @@ IDLE = {  # parts of a system that a head has no use for; everything else must l
             "_transform.",
             "_pooler.",
             "token_types",
-        ),  # from the backbones alone
+        ),
         "mlm": ("_projection.", "temperature", "_pooler."),
         "tagging": (
             "_projection.",

@@ -13,7 +13,10 @@ from vlfuse.checkpoints.folder import Preprocessing, save_folder
 from vlfuse.data.readers import open_dataset
 from vlfuse.data.tokenizer import Tokenizer
 from vlfuse.engine.build import build, carry, known_answers
+from vlfuse.engine.loaders import check_texts, text_collate
 from vlfuse.engine.run import Evaluation, Run, Source
+from vlfuse.objectives.spotting import Spotting
+from vlfuse.systems.base import Head, Model
 from vlfuse.systems.fiber import FiberConfig
 from vlfuse.tasks.vqa import Vqa
 from vlfuse.types import ConfigError
@@ -72,6 +75,27 @@ def test_a_fresh_model_and_its_batches(tmp_path):
 def test_what_does_not_fit_together_is_refused(tmp_path, changes, message):
     with pytest.raises(ConfigError, match=message):
         build(run_of(tmp_path, **changes))
+
+
+class Learner(Head):
+    """A head of another's making, which nothing but its attributes speaks for."""
+
+    reads, needs = "captions", ("masks", "phrases", "labels")
+    labels = ("false", "true")
+
+    def forward(self, system, states, batch):
+        raise NotImplementedError
+
+
+def test_a_new_head_is_given_what_it_needs(tmp_path):
+    model = build(run_of(tmp_path)).model
+    model = Model(model.system, {"new": Learner(), "spotting": Spotting(model.system)})
+    source = Source(DATA, {"new": 1.0}, 4, captions=1, mask_probability=0.3)
+    words = text_collate(run_of(tmp_path), source, model, Tokenizer.load("scenes"), Preprocessing(64, 40))
+    assert (words.phrases, words.mask_probability, words.labels, words.answers) == (True, 0.3, ("false", "true"), None)
+    check_texts(run_of(tmp_path, sources=(source,)), model)
+    with pytest.raises(ConfigError, match="its heads read queries; set how many"):
+        check_texts(run_of(tmp_path, sources=(replace(source, heads={"spotting": 1.0}, captions=0),)), model)
 
 
 def test_a_blind_run_sees_nothing(tmp_path):

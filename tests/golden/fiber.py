@@ -105,6 +105,13 @@ def batch_of(pixels: Tensor, **texts: Texts) -> Batch:
     return Batch(images_of(pixels), **texts)
 
 
+def pairs_of(golden: Vectors, target: Tensor) -> Batch:
+    """The recorded pairs of pictures, each with its statement, of which `target` says whether it is true."""
+    owner = torch.arange(2 * len(target)).view(2, -1).T  # first all first pictures, then all second ones
+    pixels = torch.cat([golden["in/image_0"], golden["in/image_1"]])
+    return batch_of(pixels, statements=texts_of(golden, owner, target=target))
+
+
 # --- intermediate values -----------------------------------------------------------------------------------
 
 
@@ -146,6 +153,14 @@ def recorded_logits(model: Model, head: str) -> Iterator[list[Tensor]]:
         yield outputs
     finally:
         hook.remove()
+
+
+def learn(model: Model, batch: Batch, head: str) -> tuple[dict[str, Tensor], Tensor]:
+    """What a head returns for a batch, and its logits; gradients are left in the parameters."""
+    with recorded_logits(model, head) as logits:
+        result = model(batch, (head,))[head]
+    result["loss"].backward()
+    return result, logits[0]
 
 
 # --- gradients -----------------------------------------------------------------------------------------------

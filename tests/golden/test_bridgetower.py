@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from tests.golden.bridgetower import assert_gradients, model_of, stated
-from tests.golden.fiber import batch_of, images_of, recorded_logits, texts_of, tokens_of
+from tests.golden.fiber import batch_of, images_of, learn, pairs_of, recorded_logits, texts_of, tokens_of
 from tests.golden.vectors import Tolerance, Vectors, assert_close, load, vectors
 from vlfuse.metrics.retrieval import retrieval_metrics
 from vlfuse.objectives.itc import contrastive_loss
@@ -115,11 +115,9 @@ def test_question_answering(path: Path):
         target[row, labels] = torch.tensor(scores)
     assert torch.equal(target, golden["in/vqa_targets"])
     batch = batch_of(golden["in/image"], questions=texts_of(golden, target=target))
-    with recorded_logits(model, "vqa") as logits:
-        result = model(batch, ("vqa",))["vqa"]
-    result["loss"].backward()
+    result, logits = learn(model, batch, "vqa")
     assert_close(result["loss"], golden["out/loss_vqa"], Tolerance(rtol=1e-5), "loss_vqa")
-    assert_outputs(golden, {"vqa_logits": logits[0], "vqa_score": result["score"]})
+    assert_outputs(golden, {"vqa_logits": logits, "vqa_score": result["score"]})
     assert_gradients(golden, model)
 
 
@@ -127,17 +125,12 @@ def test_question_answering(path: Path):
 def test_reasoning_over_pairs(path: Path):
     golden = load(path)
     model = model_of(golden).train()
-    pairs = len(golden["in/labels"])
-    owner = torch.stack([torch.arange(pairs), torch.arange(pairs) + pairs], dim=1)
-    statements = texts_of(golden, owner, target=golden["in/labels"])
-    batch = batch_of(torch.cat([golden["in/image_0"], golden["in/image_1"]]), statements=statements)
-    with recorded_logits(model, "nlvr2") as logits:
-        loss = model(batch, ("nlvr2",))["nlvr2"]["loss"]
-    loss.backward()
-    assert_outputs(golden, {"nlvr2_logits": logits[0], "loss_nlvr2": loss})
+    batch = pairs_of(golden, golden["in/labels"])
+    result, logits = learn(model, batch, "nlvr2")
+    assert_outputs(golden, {"nlvr2_logits": logits, "loss_nlvr2": result["loss"]})
     assert_gradients(golden, model)
     system = model.eval().system
-    text = system.encode_text(statements.tokens)
+    text = system.encode_text(batch.statements.tokens)
     for number in (0, 1):
         image = system.as_picture(system.encode_image(images_of(golden[f"in/image_{number}"])), number)
         name = f"mid/cls_feats_{number + 1}"
@@ -151,10 +144,8 @@ def test_entailment(path: Path):
     model = model_of(golden).train()
     statements = texts_of(golden, target=2 - golden["in/labels"])
     batch = batch_of(golden["in/image"], statements=statements)
-    with recorded_logits(model, "entailment") as logits:
-        loss = model(batch, ("entailment",))["entailment"]["loss"]
-    loss.backward()
-    assert_outputs(golden, {"snli_logits": logits[0].flip(1), "loss_snli": loss})
+    result, logits = learn(model, batch, "entailment")
+    assert_outputs(golden, {"snli_logits": logits.flip(1), "loss_snli": result["loss"]})
     assert_gradients(golden, model)
     system = model.eval().system
     pooled = system.pooled(system.encode_image(batch.images), system.encode_text(statements.tokens))

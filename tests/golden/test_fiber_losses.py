@@ -6,7 +6,17 @@ import pytest
 import torch
 from torch import Tensor
 
-from tests.golden.fiber import assert_gradients, batch_of, images_of, model_of, recorded_logits, texts_of, tokens_of
+from tests.golden.fiber import (
+    assert_gradients,
+    batch_of,
+    images_of,
+    learn,
+    model_of,
+    pairs_of,
+    recorded_logits,
+    texts_of,
+    tokens_of,
+)
 from tests.golden.vectors import Vectors, assert_close, load, vectors
 from vlfuse.metrics.retrieval import retrieval_metrics
 from vlfuse.objectives.itc import FeatureQueue
@@ -133,10 +143,8 @@ def test_question_answering(path: Path):
     for row, (labels, scores) in enumerate(zip(golden.meta["label_lists"], golden.meta["score_lists"], strict=True)):
         target[row, labels] = torch.tensor(scores)
     batch = batch_of(golden["in/image"], questions=texts_of(golden, target=target))
-    with recorded_logits(model, "vqa") as logits:
-        result = model(batch, ("vqa",))["vqa"]
-    result["loss"].backward()
-    outputs = {"vqa_targets": target, "vqa_logits": logits[0]}
+    result, logits = learn(model, batch, "vqa")
+    outputs = {"vqa_targets": target, "vqa_logits": logits}
     assert_outputs(golden, outputs | {"loss_vqa": result["loss"], "vqa_score_mean": result["score"]})
     assert_gradients(golden, model)
 
@@ -145,14 +153,8 @@ def test_question_answering(path: Path):
 def test_reasoning_over_pairs(path: Path):
     golden = load(path)
     model = model_of(golden.meta, golden.get("state/")).train()
-    pairs = len(golden["in/answers"])
-    owner = torch.stack([torch.arange(pairs), torch.arange(pairs) + pairs], dim=1)
-    statements = texts_of(golden, owner, target=golden["in/answers"])
-    batch = batch_of(torch.cat([golden["in/image_0"], golden["in/image_1"]]), statements=statements)
-    with recorded_logits(model, "nlvr2") as logits:
-        loss = model(batch, ("nlvr2",))["nlvr2"]["loss"]
-    loss.backward()
-    assert_outputs(golden, {"nlvr2_logits": logits[0], "loss_nlvr2": loss})
+    result, logits = learn(model, pairs_of(golden, golden["in/answers"]), "nlvr2")
+    assert_outputs(golden, {"nlvr2_logits": logits, "loss_nlvr2": result["loss"]})
     assert_gradients(golden, model)
 
 

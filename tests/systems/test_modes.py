@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from tests.contract.sizes import TINY, batch_for, images, tiny_head, tiny_model, tiny_system, tokens
+from vlfuse.engine.train import COMPILED
 from vlfuse.systems import SYSTEMS
 from vlfuse.systems.base import Model
 
@@ -87,11 +88,26 @@ def test_half_precision_is_close(name, dtype):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_training_after_inference_mode(name):
-    system = tiny_system(name)
-    with torch.inference_mode():
-        system.fuse(system.encode_image(images(1, 20, 28)), system.encode_text(tokens(1)))
-    fused = system.fuse(system.encode_image(images(1, 20, 28)), system.encode_text(tokens(1)))
-    fused.pooled.sum().backward()
+    """What a pass without gradient leaves behind (buffers, caches of shapes) takes none from the next one."""
+
+    def gradients(before: bool) -> dict[str, torch.Tensor]:
+        system = tiny_system(name)
+        pictures, text = images(1, 20, 28), tokens(1)
+        if before:
+            with torch.inference_mode():
+                system.fuse(system.encode_image(pictures), system.encode_text(text))
+        system.fuse(system.encode_image(pictures), system.encode_text(text)).pooled.square().sum().backward()
+        return {key: p.grad for key, p in system.named_parameters() if p.grad is not None}
+
+    found, expected = gradients(before=True), gradients(before=False)
+    assert found.keys() == expected.keys() and any(gradient.any() for gradient in found.values())
+    for key, gradient in found.items():
+        torch.testing.assert_close(gradient, expected[key])
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_steps_that_are_compiled_exist(name):
+    assert all(callable(getattr(tiny_system(name), step)) for step in COMPILED)
 
 
 BACKENDS = [

@@ -90,7 +90,8 @@ class ViTBlock(nn.Module):
 
 
 class ViT(nn.Module):
-    """The backbone as a list of blocks that a system runs one by one. `norm_post` is for the outputs the system keeps."""
+    """The backbone as a list of blocks that a system runs one by one.
+    `norm_post` is for the outputs the system keeps."""
 
     def __init__(self, config: ViTConfig):
         super().__init__()
@@ -119,8 +120,8 @@ class ViT(nn.Module):
                 nn.init.zeros_(module.bias)
 
     def embed(self, pixels: Tensor, sizes: Tensor) -> tuple[Tensor, Size, Tensor | None]:
-        """pixels [B, 3, H, W], sizes [B, 2] the true (height, width) -> tokens [B, S, C], the grid, and valid [B, I] bool,
-        None when nothing is padded. A picture gets the positions of its own shape, wherever it was padded to."""
+        """pixels [B, 3, H, W], sizes [B, 2] the true (height, width) -> tokens [B, S, C], the grid, and valid [B, I]
+        bool, None when nothing is padded. A picture gets the positions of its own shape, wherever it was padded to."""
         patch = self.config.patch
         x = self.patch_embed(F.pad(pixels, (0, -pixels.shape[-1] % patch, 0, -pixels.shape[-2] % patch)))
         grid = (x.shape[2], x.shape[3])

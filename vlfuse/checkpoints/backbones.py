@@ -24,9 +24,10 @@ def init_backbones(
 ) -> Report:
     """Put published weights into the backbones of `model`; what fuses them, and the heads, keep their start.
 
-    image: Swin weights in Microsoft's layout or timm's (of before and since version 0.9); bias tables are resized to the
-    model's window. Where the image side is a ViT: CLIP in OpenAI's names (`visual.`); positions are stretched. text: RoBERTa weights in transformers' layout. Files as `safe.read_tensors` takes them.
-    Raises CheckpointError when a key has no place or a tensor of the backbone is missing or of another shape.
+    image: Swin weights in Microsoft's layout or timm's (of before and since version 0.9); bias tables are resized to
+    the model's window. Where the image side is a ViT: CLIP in OpenAI's names (`visual.`); positions are stretched.
+    text: RoBERTa weights in transformers' layout. Files as `safe.read_tensors` takes them. Raises CheckpointError when
+    a key has no place or a tensor of the backbone is missing or of another shape.
     """
     report = Report()
     if image is not None and isinstance(getattr(model.system, "image", None), ViT):

@@ -12,8 +12,8 @@ from torch import Tensor
 from vlfuse.backbones.text import TextConfig
 from vlfuse.backbones.vit import ViTConfig, resize_positions
 from vlfuse.checkpoints import roberta, vit
+from vlfuse.checkpoints.absent import answer_labels, start_contrastive_anew
 from vlfuse.checkpoints.mapping import Drop, Report, Rule, rename, require_fit, require_known
-from vlfuse.layers.mlp import init_normal
 from vlfuse.objectives import OBJECTIVES
 from vlfuse.systems.base import Head, Model
 from vlfuse.systems.bridgetower import PICTURES, BridgeTower, BridgeTowerConfig
@@ -41,7 +41,8 @@ def rules() -> list[Rule | Drop]:
 
 
 def fusion(prefix: str) -> list[Rule | Drop]:
-    """The cross-modal encoder, named alike in the official files and in Hugging Face's, there behind a prefix (a pattern)."""
+    """The cross-modal encoder, named alike in the official files and in Hugging Face's,
+    there behind a prefix (a pattern)."""
     layer = prefix + LAYER
     attention = [
         rule
@@ -102,11 +103,11 @@ def import_bridgetower(
     """Our model from the official tensors, configured by their shapes and with every head they hold.
 
     resolution: image side to use the model at, a multiple of the patch; None keeps the file's (positions are stretched
-    otherwise). answers: labels of the VQA classifier, in its order; the file does not hold them. text_heads, cross_heads:
-    attention heads where the width is no multiple of 64 (it is in every published model).
+    otherwise). answers: labels of the VQA classifier, in its order; the file does not hold them. text_heads,
+    cross_heads: attention heads where the width is no multiple of 64 (it is in every published model).
 
-    Raises CheckpointError on a key without a place, a tensor that is missing without good reason, or shapes that make no
-    BridgeTower.
+    Raises CheckpointError on a key without a place, a tensor that is missing without good reason, or shapes that make
+    no BridgeTower.
     """
     config = infer_config(tensors, text_heads, cross_heads)
     report = Report()
@@ -123,7 +124,8 @@ def import_bridgetower(
 def at_resolution(
     config: BridgeTowerConfig, resolution: int, tensors: dict[str, Tensor], prefix: str = ""
 ) -> BridgeTowerConfig:
-    """The configuration for pictures of `resolution` pixels a side; the table of positions in `tensors` is stretched to it."""
+    """The configuration for pictures of `resolution` pixels a side;
+    the table of positions in `tensors` is stretched to it."""
     image = replace(config.image, image_size=resolution)
     name = f"{prefix}image.position"
     tensors[name] = resize_positions(tensors[name], (image.side, image.side))
@@ -207,7 +209,8 @@ def fold_ranking(given: dict[str, Tensor], report: Report) -> None:
 def official_heads(
     given: Mapping[str, Tensor], answers: Sequence[str] | None, report: Report
 ) -> dict[str, dict[str, Any]]:
-    """Settings of the heads for which there are tensors, by name. The contrastive objective's own are the projections."""
+    """Settings of the heads for which there are tensors, by name.
+    The contrastive objective's own are the projections."""
     have = {name.split(".")[1] for name in given if name.startswith("heads.")}
     contrastive = "system.text_projection.weight" in given
     ranked = any(key.startswith("rank_output") for key in report.mapped)
@@ -219,7 +222,7 @@ def official_heads(
     if "itm" in have:
         found["itm"] = {"negatives": "texts" if ranked else "hard" if contrastive else "random"}
     if "vqa" in have:
-        found["vqa"] = {"answers": labels(given, answers, report), "scale": scale(given, "vqa", 2)}
+        found["vqa"] = {"answers": answer_labels(given, answers, report), "scale": scale(given, "vqa", 2)}
     elif answers is not None:
         raise ConfigError("the checkpoint has no vqa_classifier, so it can use no list of answers; leave answers out")
     if "nlvr2" in have:
@@ -234,28 +237,14 @@ def scale(given: Mapping[str, Tensor], head: str, streams: int) -> float:
     return len(given[f"heads.{head}.classifier.1.weight"]) / (streams * len(given["system.text_transform.bias"]))
 
 
-def labels(given: Mapping[str, Tensor], answers: Sequence[str] | None, report: Report) -> tuple[str, ...]:
-    last = given.get("heads.vqa.classifier.3.bias")
-    if last is None:
-        raise CheckpointError("the checkpoint has a vqa_classifier without its last layer, vqa_classifier.3")
-    if answers is None:
-        report.notes.append(
-            f"the {len(last)} answers are named 'label 0' to 'label {len(last) - 1}': the file does not hold them; "
-            "give them with --answers FILE, one a line in the classifier's order"
-        )
-        return tuple(f"label {i}" for i in range(len(last)))
-    if len(answers) != len(last):
-        raise ConfigError(f"{len(answers)} answers were given; the classifier has {len(last)}")
-    return tuple(answers)
-
-
 # --- the model -----------------------------------------------------------------------------------------------------
 
 
 def assemble(
     config: BridgeTowerConfig, given: dict[str, Tensor], heads: dict[str, dict[str, Any]], report: Report, source: str
 ) -> Model:
-    """The model that renamed tensors make, all of them in their places. Raises CheckpointError when one does not fit."""
+    """The model that renamed tensors make, all of them in their places.
+    Raises CheckpointError when one does not fit."""
     given = {name: tensor.float() if tensor.is_floating_point() else tensor for name, tensor in given.items()}
     types = given.get("system.token_types.weight")
     if types is not None and len(types) < 1 + PICTURES:
@@ -267,23 +256,7 @@ def assemble(
         system = BridgeTower(config)
         kinds: dict[str, type[Head]] = {**OBJECTIVES, **TASKS}
         model = Model(system, {name: kinds[name](system, **settings) for name, settings in heads.items()})
-    _fill_contrastive(model, given, report)
+    start_contrastive_anew(model, ("text_projection", "image_projection"), given, report)
     require_fit(model.state_dict(), given, source)
     model.load_state_dict(given, assign=True)
     return model.eval()
-
-
-def _fill_contrastive(model: Model, given: dict[str, Tensor], report: Report) -> None:
-    """Start anew what files without the contrastive loss lack, and say so."""
-    reason = "the file was trained without the contrastive loss, so this part starts anew"
-    if "system.temperature" not in given:
-        given["system.temperature"] = torch.tensor(0.07)
-        report.missing["system.temperature"] = reason
-    absent = [part for part in ("text_projection", "image_projection") if f"system.{part}.weight" not in given]
-    for part in absent:
-        module = model.get_submodule(f"system.{part}").to_empty(device="cpu").apply(init_normal)
-        for name, tensor in module.state_dict(prefix=f"system.{part}.").items():
-            given[name] = tensor
-            report.missing[name] = reason
-    if absent:
-        report.notes.append("contrastive scores and embeddings of this model mean nothing until it is trained with itc")

@@ -86,7 +86,8 @@ def prefix_of(tensors: Mapping[str, Tensor]) -> str:
 
 
 def import_huggingface(tensors: Mapping[str, Tensor], described: Mapping[str, Any]) -> tuple[Model, Report]:
-    """Our model from the tensors of a Hugging Face class and its `config.json`, with the heads for which there are tensors.
+    """Our model from the tensors of a Hugging Face class and its `config.json`,
+    with the heads for which there are tensors.
 
     Raises CheckpointError on an option that this package does not build, a key without a place, or one that is missing.
     """
@@ -113,7 +114,8 @@ def import_huggingface(tensors: Mapping[str, Tensor], described: Mapping[str, An
 
 
 def read_huggingface_config(described: Mapping[str, Any], contrastive: bool = False) -> BridgeTowerConfig:
-    """Our configuration of a `config.json`. contrastive: of the class for contrastive learning, which projects in its own way."""
+    """Our configuration of a `config.json`. contrastive: of the class for contrastive learning,
+    which projects in its own way."""
     if described.get("model_type", MODEL_TYPE) != MODEL_TYPE:
         raise CheckpointError(f"model_type is '{described['model_type']}'; this reads '{MODEL_TYPE}'")
     text = TEXT | dict(described.get("text_config") or {})
@@ -163,7 +165,8 @@ def read_huggingface_config(described: Mapping[str, Any], contrastive: bool = Fa
 
 
 def load_huggingface(folder: str | Path) -> LoadedModel:
-    """A folder that `transformers` wrote, or a snapshot of one from the hub, ready for use. The tokenizer is None where it has none."""
+    """A folder that `transformers` wrote, or a snapshot of one from the hub, ready for use.
+    The tokenizer is None where it has none."""
     folder = Path(folder)
     described = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
     model, report = import_huggingface(read_tensors(folder), described)
@@ -175,8 +178,9 @@ def load_huggingface(folder: str | Path) -> LoadedModel:
 
 
 def read_preprocessing(folder: Path, size: int, max_tokens: int) -> Preprocessing:
-    """The size of the model's own table of positions: the processor there rounds sides to multiples of 32 and so puts black
-    borders round the pictures of a model whose side is none (fact: 294 of the large models); the model was not trained so."""
+    """The size of the model's own table of positions: the processor there rounds sides to multiples of 32 and so puts
+    black borders round the pictures of a model whose side is none (fact: 294 of the large models);
+    the model was not trained so."""
     path = folder / PROCESSOR
     given = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
     mean, std = tuple(given.get("image_mean", CLIP_MEAN)), tuple(given.get("image_std", CLIP_STD))
@@ -194,11 +198,12 @@ class Exported:
 
 
 def to_huggingface(model: Model) -> Exported:
-    """The model as tensors and `config.json` that `transformers` loads: with `BridgeTowerModel`, and with the class of each of
-    its heads.
+    """The model as tensors and `config.json` that `transformers` loads: with `BridgeTowerModel`, and with the class of
+    each of its heads.
 
-    Hugging Face has one eps for RoBERTa and the cross-modal layers; where ours differ (1e-12 in the latter, as published) its
-    results differ from ours by some 1e-5, and `notes` say so. Raises CheckpointError for a model that has no place there.
+    Hugging Face has one eps for RoBERTa and the cross-modal layers; where ours differ (1e-12 in the latter, as
+    published) its results differ from ours by some 1e-5, and `notes` say so.
+    Raises CheckpointError for a model that has no place there.
     """
     system = model.system
     if not isinstance(system, BridgeTower):
@@ -297,7 +302,8 @@ def huggingface_config(model: Model, config: BridgeTowerConfig) -> dict[str, Any
 def export_huggingface(
     model: Model, folder: str | Path, tokenizer: Tokenizer | None = None, preprocessing: Preprocessing | None = None
 ) -> list[str]:
-    """Write a folder that `transformers` loads (`BridgeTowerModel.from_pretrained(folder)`); returns notes on what differs there."""
+    """Write a folder that `transformers` loads (`BridgeTowerModel.from_pretrained(folder)`);
+    returns notes on what differs there."""
     exported = to_huggingface(model)
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)

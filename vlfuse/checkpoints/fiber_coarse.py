@@ -10,9 +10,9 @@ from torch import Tensor
 from vlfuse.backbones.swin import SwinConfig
 from vlfuse.backbones.text import TextConfig
 from vlfuse.checkpoints import roberta, swin
+from vlfuse.checkpoints.absent import answer_labels, start_contrastive_anew
 from vlfuse.checkpoints.mapping import Drop, Report, Rule, invert, listed, rename, require_fit, require_known
 from vlfuse.checkpoints.resize import table_window
-from vlfuse.layers.mlp import init_normal
 from vlfuse.objectives import OBJECTIVES
 from vlfuse.systems.base import Head, Model
 from vlfuse.systems.fiber import Fiber, FiberConfig
@@ -22,6 +22,7 @@ from vlfuse.types import CheckpointError, ConfigError
 ROBERTA_HEAD_WIDTH = 64  # of every published RoBERTa; the number of heads leaves no trace in the weights
 ROBERTA_FRAME = {"start": 0, "end": 2, "pad": 1}
 IMAGE, TEXT = r"vit_model\.", r"text_transformer\."
+CONTRASTIVE = ("image_transform_itc", "text_transform_itc", "image_pooler_itc", "text_pooler_itc")
 OUR_BLOCK, OUR_LAYER = r"system.image.stages.\1.blocks.\2.", r"system.text.layers.\1."
 
 
@@ -120,8 +121,8 @@ def import_fiber_coarse(
 ) -> tuple[Model, Report]:
     """Our model from the official tensors, configured by their shapes and with every head they hold.
 
-    resolution: image side to use the model at, a multiple of 32; None keeps the file's (bias tables are resized otherwise).
-    answers: the labels of the VQA classifier, in its order; the file does not hold them.
+    resolution: image side to use the model at, a multiple of 32; None keeps the file's (bias tables are resized
+    otherwise). answers: the labels of the VQA classifier, in its order; the file does not hold them.
     text_heads: attention heads of the text encoder where its width is not a multiple of RoBERTa's 64 a head.
 
     Tensors that need no change are used as they are, not copied. Raises CheckpointError on a key without a place, a
@@ -138,7 +139,7 @@ def import_fiber_coarse(
     given = {name: tensor.float() if tensor.is_floating_point() else tensor for name, tensor in given.items()}
     with torch.device("meta"):
         model = _build(config, given, answers, report)
-    _fill_absent(model, given, report)
+    start_contrastive_anew(model, CONTRASTIVE, given, report)
     require_fit(model.state_dict(), given, "the checkpoint")
     model.load_state_dict(given, assign=True)
     _compare_rank_output(tensors, report)
@@ -159,7 +160,8 @@ def resolution_of(config: FiberConfig) -> int:
 
 
 def infer_config(tensors: Mapping[str, Tensor], text_heads: int | None = None) -> FiberConfig:
-    """The configuration of official tensors. What leaves no trace in them (dropout, drop path) takes the published value."""
+    """The configuration of official tensors. What leaves no trace in them (dropout, drop path)
+    takes the published value."""
     swin, text, fuse_last = infer_backbones(tensors, "vit_model.", "text_transformer.", text_heads)
     return FiberConfig(swin, text, fuse_last, width=_shape(tensors, "cross_modal_text_transform.weight", 2)[0])
 
@@ -226,7 +228,8 @@ def _numbers(pattern: str, keys: Mapping[str, Tensor]) -> list[tuple[int, ...]]:
 
 
 def _build(config: FiberConfig, given: Mapping[str, Tensor], answers: Sequence[str] | None, report: Report) -> Model:
-    """A model with the heads for which there are tensors. The contrastive objective owns none: its mark is the temperature."""
+    """A model with the heads for which there are tensors. The contrastive objective owns none:
+    its mark is the temperature."""
     system = Fiber(config)
     have = {name.split(".")[1] for name in given if name.startswith("heads.")}
     contrastive = "system.temperature" in given
@@ -245,48 +248,12 @@ def _build(config: FiberConfig, given: Mapping[str, Tensor], answers: Sequence[s
         # Without the contrastive loss the published matching was fine-tuned on random negatives.
         heads["itm"] = OBJECTIVES["itm"](system, negatives="hard" if contrastive else "random")
     if "vqa" in have:
-        heads["vqa"] = TASKS["vqa"](system, _labels(given, answers, report))
+        heads["vqa"] = TASKS["vqa"](system, answer_labels(given, answers, report))
     elif answers is not None:
         raise ConfigError("the checkpoint has no vqa_classifier, so it can use no list of answers; leave answers out")
     if "nlvr2" in have:
         heads["nlvr2"] = TASKS["nlvr2"](system)
     return Model(system, heads)
-
-
-def _labels(given: Mapping[str, Tensor], answers: Sequence[str] | None, report: Report) -> tuple[str, ...]:
-    last = given.get("heads.vqa.classifier.3.bias")
-    if last is None:
-        raise CheckpointError("the checkpoint has a vqa_classifier without its last layer, vqa_classifier.3")
-    if answers is None:
-        report.notes.append(
-            f"the {len(last)} answers are named 'label 0' to 'label {len(last) - 1}': the file does not hold them; "
-            "give them with --answers FILE, one a line in the classifier's order"
-        )
-        return tuple(f"label {i}" for i in range(len(last)))
-    if len(answers) != len(last):
-        raise ConfigError(f"{len(answers)} answers were given; the classifier has {len(last)}")
-    return tuple(answers)
-
-
-def _fill_absent(model: Model, given: dict[str, Tensor], report: Report) -> None:
-    """Start anew what the reference does not build without the contrastive loss, and say so."""
-    reason = "the file was trained without the contrastive loss, so this part starts anew"
-    if "system.temperature" not in given:
-        given["system.temperature"] = torch.tensor(0.07)
-        report.missing["system.temperature"] = reason
-    for part in ("image_transform_itc", "text_transform_itc", "image_pooler_itc", "text_pooler_itc"):
-        if not any(name.startswith(f"system.{part}.") for name in given):
-            start_anew(model, f"system.{part}", given, report, reason)
-    if report.missing:
-        report.notes.append("contrastive scores and embeddings of this model mean nothing until it is trained with itc")
-
-
-def start_anew(model: Model, part: str, given: dict[str, Tensor], report: Report, reason: str) -> None:
-    """Initialise a part of a model on the meta device and add its tensors to `given`, as missing for this reason."""
-    module = model.get_submodule(part).to_empty(device="cpu").apply(init_normal)
-    for name, tensor in module.state_dict(prefix=f"{part}.").items():
-        given[name] = tensor
-        report.missing[name] = reason
 
 
 def _compare_rank_output(tensors: Mapping[str, Tensor], report: Report) -> None:
@@ -300,7 +267,8 @@ def _compare_rank_output(tensors: Mapping[str, Tensor], report: Report) -> None:
 
 
 def to_fiber_coarse(model: Model) -> dict[str, Tensor]:
-    """The model under the official key names: what `import_fiber_coarse` reads, without the tensors the reference never uses.
+    """The model under the official key names: what `import_fiber_coarse` reads,
+    without the tensors the reference never uses.
 
     Raises CheckpointError for a head or system that the official format has no place for.
     """

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from vlfuse.checkpoints import roberta, swin
-from vlfuse.checkpoints.fiber_coarse import image_fusion, infer_backbones, start_anew, text_fusion
+from vlfuse.checkpoints.absent import start_anew
+from vlfuse.checkpoints.fiber_coarse import image_fusion, infer_backbones, text_fusion
 from vlfuse.checkpoints.mapping import Drop, Report, Rule, rename, require_fit, require_known
 from vlfuse.objectives.grounding import Grounding
 from vlfuse.systems.base import Model
@@ -79,11 +80,13 @@ def _head(levels: int) -> list[Rule | Drop]:
 def import_fiber_fine(tensors: Mapping[str, Tensor], text_heads: int | None = None) -> tuple[Model, Report]:
     """Our model with the head `grounding` from the tensors of a published detector, of either fusion variant.
 
-    The published detectors read pictures as BGR. The stem's input channels are reversed instead, so that the model reads RGB in the
-    normalisation of every other. Their remaining quirks stay switched on: see `Grounding(published=True)` and `attend_padding`.
-    text_heads: attention heads of the text encoder where its width is not a multiple of RoBERTa's 64 a head.
+    The published detectors read pictures as BGR. The stem's input channels are reversed instead, so that the model
+    reads RGB in the normalisation of every other. Their remaining quirks stay switched on: see
+    `Grounding(published=True)` and `attend_padding`. text_heads: attention heads of the text encoder where its width is
+    not a multiple of RoBERTa's 64 a head.
 
-    Raises CheckpointError on a key without a place, a tensor that is missing without good reason, or shapes that make no FIBER.
+    Raises CheckpointError on a key without a place, a tensor that is missing without good reason,
+    or shapes that make no FIBER.
     """
     settings, config = infer_head(tensors), infer_config(tensors, text_heads)
     report = Report()
@@ -106,7 +109,8 @@ def import_fiber_fine(tensors: Mapping[str, Tensor], text_heads: int | None = No
 
 
 def infer_config(tensors: Mapping[str, Tensor], text_heads: int | None = None) -> FiberConfig:
-    """The configuration of a detector's tensors; the variant ("v3") with norms of the image query is told by their presence."""
+    """The configuration of a detector's tensors; the variant ("v3")
+    with norms of the image query is told by their presence."""
     image, text, fuse_last = infer_backbones(tensors, BODY, LANGUAGE, text_heads)
     image = replace(image, drop_path=DROP_PATH, attend_padding=True)
     query_norm = any(".norm_i2t_i." in key for key in tensors)

@@ -33,10 +33,10 @@ CLIP_MEAN, CLIP_STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.261302
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """What turns a user's picture and words into a batch: pictures are stretched to `size` x `size` pixels (keep_aspect: to
-    as many pixels in their own shape; crop: the shorter side alone, then the middle is cut out), scaled to [0, 1] and
-    normalised per channel; texts are cut at `max_text` tokens. What looks for regions keeps their shape: the short side has `size`
-    pixels, see `vlfuse.data.scaling`."""
+    """What turns a user's picture and words into a batch: pictures are stretched to `size` x `size` pixels
+    (keep_aspect: to as many pixels in their own shape; crop: the shorter side alone, then the middle is cut out),
+    scaled to [0, 1] and normalised per channel; texts are cut at `max_text` tokens. What looks for regions keeps their
+    shape: the short side has `size` pixels, see `vlfuse.data.scaling`."""
 
     size: int
     max_text: int
@@ -111,7 +111,8 @@ def save_folder(
     card: str = "",
     notes: dict[str, Any] | None = None,
 ) -> Path:
-    """Write a released model. dtype: how matrices are stored; norms, biases and scalars stay float32, they weigh nothing.
+    """Write a released model. dtype: how matrices are stored; norms, biases and scalars stay float32,
+    they weigh nothing.
 
     Each file is replaced in one step, the configuration last, so that a broken-off write leaves no file half written.
     card: text of `README.md`; notes: any JSON values to keep in `config.json` (training command, scores).
@@ -199,7 +200,8 @@ def read_config(folder: str | os.PathLike) -> ModelConfig:
 
 
 def fill(module: nn.Module, tensors: dict[str, Tensor]) -> None:
-    """Make float32 copies of `tensors` the weights of a module built on the meta device; names and shapes already fit."""
+    """Make float32 copies of `tensors` the weights of a module built on the meta device;
+    names and shapes already fit."""
     owned = {
         name: tensor.detach().to(torch.float32 if tensor.is_floating_point() else tensor.dtype, copy=True)
         for name, tensor in tensors.items()

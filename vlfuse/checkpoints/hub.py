@@ -31,7 +31,8 @@ def shipped_models() -> dict[str, Path]:
 
 
 def resolve_model(name: str | Path) -> Path:
-    """The folder of a model: a shipped name, an existing folder, or a hub id "owner/name" (downloaded once, then cached).
+    """The folder of a model: a shipped name, an existing folder, or a hub id "owner/name" (downloaded once,
+    then cached).
 
     Raises CheckpointError that says what is allowed when the name is none of these or the hub cannot be reached.
     """

@@ -102,7 +102,8 @@ def import_file(
     text_heads: attention heads of the text encoder, where its width does not tell them (RoBERTa has 64 units a head).
     tokenizer: a folder or hub id; None takes the format's own from the hub, and a folder without one when there is no
     network (the report says so). dtype: how matrices are stored, float32 or float16.
-    Nothing is written unless every key is mapped or dropped for a reason. Raises CheckpointError, ConfigError, DataError.
+    Nothing is written unless every key is mapped or dropped for a reason. Raises CheckpointError, ConfigError,
+    DataError.
     """
     if format not in FORMATS:
         raise ConfigError(unknown(f"format '{format}'", format, FORMATS))

@@ -14,7 +14,8 @@ LISTED = 12  # names an error message shows before it only counts
 
 @dataclass(frozen=True)
 class Rule:
-    """A foreign key that fully matches `pattern` becomes `name` (a `re.sub` template) as part `part` of `parts` stacked rows."""
+    """A foreign key that fully matches `pattern` becomes `name` (a `re.sub` template)
+    as part `part` of `parts` stacked rows."""
 
     pattern: str
     name: str
@@ -45,8 +46,8 @@ class Target:
 
 @dataclass
 class Report:
-    """What became of every key: `mapped` foreign -> ours, `dropped` foreign -> reason, `unknown` foreign keys without a rule,
-    `missing` ours that nothing filled -> reason, `notes` on what the user should know."""
+    """What became of every key: `mapped` foreign -> ours, `dropped` foreign -> reason, `unknown` foreign keys without a
+    rule, `missing` ours that nothing filled -> reason, `notes` on what the user should know."""
 
     mapped: dict[str, str] = field(default_factory=dict)
     dropped: dict[str, str] = field(default_factory=dict)

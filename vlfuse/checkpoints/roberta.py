@@ -6,7 +6,8 @@ LAYER = r"encoder\.layer\.(\d+)\."
 
 
 def rules(theirs: str, ours: str) -> list[Rule | Drop]:
-    """theirs: pattern before every foreign key; ours: name before every key of ours. Query, key and value are stacked."""
+    """theirs: pattern before every foreign key; ours: name before every key of ours. Query,
+    key and value are stacked."""
     layer = rf"{ours}layers.\1."
     embeddings = {"word_embeddings": "word", "position_embeddings": "position", "token_type_embeddings": "token_type"}
     return [

@@ -1,10 +1,10 @@
 """Reading weights that others wrote, without running anything they wrote.
 
-A pickle is a program: it may name any function of any module and have it called. Checkpoints of training frameworks need
-that freedom for their own state (callbacks, hyper-parameters), although all we want are the tensors among it. So their
-pickles are read by an unpickler that hands out only the functions which rebuild tensors; every other name in the file
-becomes an inert stand-in, an empty object without code, and its module is not even imported. A file that asks for a
-function which no honest checkpoint needs (`os.system`, `eval`) is refused.
+A pickle is a program: it may name any function of any module and have it called. Checkpoints of training frameworks
+need that freedom for their own state (callbacks, hyper-parameters), although all we want are the tensors among it. So
+their pickles are read by an unpickler that hands out only the functions which rebuild tensors; every other name in the
+file becomes an inert stand-in, an empty object without code, and its module is not even imported. A file that asks for
+a function which no honest checkpoint needs (`os.system`, `eval`) is refused.
 """
 
 import json
@@ -160,7 +160,8 @@ def _read_shards(index: Path, unsafe_pickle: bool) -> dict[str, Tensor]:
 
 
 def _read_torch(path: Path, unsafe_pickle: bool) -> Any:
-    """The object in a torch file. Its zip form is memory-mapped: a queue of raw images that nobody asks for costs nothing."""
+    """The object in a torch file. Its zip form is memory-mapped: a queue of raw images that nobody asks
+    for costs nothing."""
     is_zip = zipfile.is_zipfile(path)
     if is_zip and _is_torchscript(path):
         raise CheckpointError(

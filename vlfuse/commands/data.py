@@ -112,9 +112,9 @@ def scenes(
 
 
 def convert(format: Positional[str], source: Positional[Path], out: Path) -> None:
-    """Make JSONL of a public data set: arrow, coco, conceptual-captions, easy-vqa, flickr30k, gqa, karpathy, lvis, mdetr (mixed
-    grounding, also of Flickr30k and RefCOCO), nlvr1, nlvr2, objects365, odvg, open-images, refcoco, sbu, snli-ve, vg-captions,
-    vg-qa, vg-qa-for-vqa, visual-genome, vqa-rad, vqa-v2.
+    """Make JSONL of a public data set: arrow, coco, conceptual-captions, easy-vqa, flickr30k, gqa, karpathy, lvis,
+    mdetr (mixed grounding, also of Flickr30k and RefCOCO), nlvr1, nlvr2, objects365, odvg, open-images, refcoco, sbu,
+    snli-ve, vg-captions, vg-qa, vg-qa-for-vqa, visual-genome, vqa-rad, vqa-v2.
 
     Args:
         format: What the source is.
@@ -143,7 +143,8 @@ def leaks(
     visual_genome: Path | None = None,
     out: Path | None = None,
 ) -> int:
-    """Look for pictures of held-out data in training data, such as those of RefCOCO in COCO. The exit code is 1 where there are such.
+    """Look for pictures of held-out data in training data, such as those of RefCOCO in COCO.
+    The exit code is 1 where there are such.
 
     Args:
         training: What a model learns from: FILE.jsonl, SHARDS.tar, COCO FILE.json@IMAGES.
@@ -178,9 +179,8 @@ def leaks(
 def _beside(file: Path, sample: Sample) -> Sample:
     """With the paths of its pictures relative to `file`."""
     paths = (source if "://" in str(source) else os.path.relpath(str(source), file.parent) for source in sample.images)
-    in_memory = any(
-        not isinstance(source, str) for source in sample.images
-    )  # which `write_jsonl` refuses with its reason
+    # `write_jsonl` refuses pictures in memory with its reason.
+    in_memory = any(not isinstance(source, str) for source in sample.images)
     return sample if in_memory else replace(sample, images=tuple(paths))
 
 

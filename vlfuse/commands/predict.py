@@ -30,9 +30,10 @@ def run(
 ) -> None:
     """Use a model on pictures and texts.
 
-    caption describes every picture, going on from every text if some are given; vqa and entailment put every text to every picture;
-    reason judges every text about one picture, or about two together; match scores every picture with every text; embed prints unit vectors of pictures and texts;
-    detect finds what the texts name, ground what the phrases of every text name, refer the one thing that a text means.
+    caption describes every picture, going on from every text if some are given; vqa and entailment put every text to
+    every picture; reason judges every text about one picture, or about two together; match scores every picture with
+    every text; embed prints unit vectors of pictures and texts; detect finds what the texts name, ground what the
+    phrases of every text name, refer the one thing that a text means.
 
     Args:
         task: What to do.

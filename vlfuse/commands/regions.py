@@ -57,7 +57,8 @@ def _corners(box: Sequence[float]) -> str:
 
 
 def draw(rows: Sequence[dict[str, Any]], images: Sequence[str], out: Path) -> list[Path]:
-    """Write the pictures with their boxes: one to the file `out`, several into the folder `out`, under their own names."""
+    """Write the pictures with their boxes: one to the file `out`, several into the folder `out`,
+    under their own names."""
     single = len(images) == 1
     if single and out.suffix.lower() not in Image.registered_extensions():
         raise ConfigError(f"--draw is {out}; for one picture it is a file such as out.png")

@@ -22,9 +22,11 @@ def run(
     seed: int = 0,
     out: Path = Path("runs/transfer"),
 ) -> None:
-    """Detection on sets of pictures of your own: as the model is, after a few pictures of each class, and after all of them.
+    """Detection on sets of pictures of your own: as the model is, after a few pictures of each class,
+    and after all of them.
 
-    Prints AP and AP50 for each, with averages over several sets, and writes them to OUT/metrics.json; every model stays in its folder.
+    Prints AP and AP50 for each, with averages over several sets, and writes them to OUT/metrics.json;
+    every model stays in its folder.
 
     Args:
         model: A name, a folder or a hub id; of the coarse or of the fine stage.

@@ -33,14 +33,16 @@ def _without_one_apostrophe(word: str) -> list[str]:
     return [word[:i] + word[i + 1 :] for i, letter in enumerate(word) if letter == "'"]
 
 
-# The published table writes "im" and "ive" with a capital I, so that they never meet a lower-cased answer, and mends "somebody'd" so.
+# The published table writes "im" and "ive" with a capital I, so that they never meet a lower-cased answer,
+# and mends "somebody'd" so.
 MENDED = {"somebody'd": "somebodyd"} | {
     wrong: word for word in CONTRACTED.split() for wrong in _without_one_apostrophe(word)
 }
 
 
 def normalize_word(answer: str) -> str:
-    """The clean-up FIBER's data pipeline applies to answers that form a label list (facts: golden `fiber_coarse_text_utils`).
+    """The clean-up FIBER's data pipeline applies to answers that form a label list (facts:
+    golden `fiber_coarse_text_utils`).
 
     Scoring uses the official clean-up of the VQA metric, which differs in details: see `vlfuse.metrics`.
     """
@@ -70,8 +72,8 @@ def soft_scores(answers: Sequence[str]) -> dict[str, float]:
 class AnswerList:
     """The answers a model can give, in the order of its output units.
 
-    normalise: whether two spellings that clean up alike are one answer. FIBER's published label files are cleaned themselves, but
-    annotators' raw answers are looked up in them; set False to rebuild such lists and targets.
+    normalise: whether two spellings that clean up alike are one answer. FIBER's published label files are cleaned
+    themselves, but annotators' raw answers are looked up in them; set False to rebuild such lists and targets.
     """
 
     answers: tuple[str, ...]
@@ -90,9 +92,11 @@ class AnswerList:
 
     @classmethod
     def from_samples(cls, samples: Iterable[Sample], min_count: int = 1, normalise: bool = True) -> AnswerList:
-        """The most frequent answer of each question, if it is that of at least `min_count` questions, in order of appearance.
+        """The most frequent answer of each question, if it is that of at least `min_count` questions,
+        in order of appearance.
 
-        Each is kept in its most frequent spelling, or cleaned up without `normalise`. FIBER's 3,129 answers to VQAv2 have 9.
+        Each is kept in its most frequent spelling, or cleaned up without `normalise`.
+        FIBER's 3,129 answers to VQAv2 have 9.
         """
         spellings: dict[str, Counter[str]] = {}
         for sample in samples:

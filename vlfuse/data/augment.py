@@ -1,4 +1,5 @@
-"""The ten operations of FIBER's and BridgeTower's RandAugment (Cubuk et al. 2020) on [H, W, 3] uint8 pictures, with their boxes."""
+"""The ten operations of FIBER's and BridgeTower's RandAugment (Cubuk et al. 2020) on [H, W, 3] uint8 pictures,
+with their boxes."""
 
 from __future__ import annotations
 
@@ -58,7 +59,8 @@ def identity(pixels: np.ndarray) -> np.ndarray:
 def auto_contrast(pixels: np.ndarray, wrapping: bool = False) -> np.ndarray:
     """Stretch each channel to 0..255; a channel of one value stays.
 
-    wrapping: do as the reference, whose 8-bit arithmetic takes 256 - low for -low, so that any channel without a 0 turns white.
+    wrapping: do as the reference, whose 8-bit arithmetic takes 256 - low for -low,
+    so that any channel without a 0 turns white.
     """
     tables = []
     for channel in range(3):
@@ -110,7 +112,7 @@ def _look_up(pixels: np.ndarray, tables: list[np.ndarray]) -> np.ndarray:
     return np.stack([table[pixels[..., channel]] for channel, table in enumerate(tables)], axis=-1)
 
 
-# --- geometric: 2 x 3 matrices that take a point of the old picture to the new one ---------------------------------------
+# --- geometric: 2 x 3 matrices that take a point of the old picture to the new one ------------------------------------
 
 
 def shear_x(factor: float, width: int, height: int) -> np.ndarray:

@@ -15,8 +15,8 @@ from vlfuse.types import ConfigError, Sample
 class Cached:
     """A dataset read once, its pictures kept as [H, W, 3] uint8 arrays; forked workers share that memory.
 
-    Pictures are upright (EXIF orientation applied), boxes in their pixels. A sample that cannot be used raises its error again
-    each time it is asked for. Raises ConfigError when the pictures take more than `limit` bytes.
+    Pictures are upright (EXIF orientation applied), boxes in their pixels. A sample that cannot be used raises its
+    error again each time it is asked for. Raises ConfigError when the pictures take more than `limit` bytes.
     """
 
     def __init__(self, dataset: Dataset, limit: int = 4 * 2**30):

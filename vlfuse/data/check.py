@@ -22,8 +22,9 @@ from vlfuse.types import Box, ImageSource, Sample
 
 @dataclass
 class Report:
-    """What `check` found. problems: one error (kind, origin, message) for each unusable sample; a run would do without these.
-    remarks: what works but may not be meant, with the origins: repeated ids, boxes that reach or lie outside their picture."""
+    """What `check` found. problems: one error (kind, origin, message) for each unusable sample; a run would do without
+    these. remarks: what works but may not be meant, with the origins: repeated ids,
+    boxes that reach or lie outside their picture."""
 
     samples: int = 0
     pictures: int = 0
@@ -31,9 +32,7 @@ class Report:
     truncated: int = 0  # texts longer than the model reads; their ends are cut off
     problems: list[SampleError] = field(default_factory=list)
     remarks: dict[str, list[str]] = field(default_factory=dict)
-    left_out: Counter[str] = field(
-        default_factory=Counter
-    )  # annotations of COCO files that cannot be used, by what is wrong
+    left_out: Counter[str] = field(default_factory=Counter)  # unusable annotations of COCO files, by what is wrong
 
     @property
     def usable(self) -> int:

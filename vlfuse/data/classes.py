@@ -30,7 +30,8 @@ class Part:
 
 
 def class_names(dataset: Dataset) -> tuple[str, ...]:
-    """The classes of a data set: of COCO files all that they list, by id; of scenes all shapes; else all that occur, by the alphabet.
+    """The classes of a data set: of COCO files all that they list, by id; of scenes all shapes; else all that occur,
+    by the alphabet.
 
     Unusable records are passed over. Raises DataError where there are no classes.
     """
@@ -59,8 +60,9 @@ def usable(dataset: Dataset) -> Iterable[tuple[int, Sample]]:
 def few_shot(dataset: Dataset, shots: int, seed: int | None = None) -> Part:
     """Pictures with at least `shots` of every class that has so many, as few as a single pass finds.
 
-    In the order of ids (of numbers, where all are), or shuffled by `seed`, a picture is taken while one of its classes still needs
-    pictures; then each class in it needs one less. Source: FIBER's and GLIP's few-shot sets, which count pictures, not boxes.
+    In the order of ids (of numbers, where all are), or shuffled by `seed`, a picture is taken while one of its classes
+    still needs pictures; then each class in it needs one less. Source: FIBER's and GLIP's few-shot sets,
+    which count pictures, not boxes.
     """
     if shots < 1:
         raise DataError(f"{shots} shots are none; the published sets have 1, 3, 5 or 10")
@@ -85,12 +87,13 @@ def few_shot(dataset: Dataset, shots: int, seed: int | None = None) -> Part:
 def coco_truth(
     samples: Sequence[Sample], names: Sequence[str], categories: Sequence[Mapping[str, Any]] = ()
 ) -> dict[str, Any]:
-    """What `vlfuse.metrics.detection` measures against: image ids are places in `samples`, category ids places in `names`, from 1.
+    """What `vlfuse.metrics.detection` measures against: image ids are places in `samples`,
+    category ids places in `names`, from 1.
 
     samples: as batches carry them, whose boxes are those of upright pictures.
-    Records with `absent` or `partial` labels make it federated, as LVIS is; categories: entries with `name` and `frequency`, such
-    as its converter writes. Areas are those of the boxes, where COCO's own file has those of outlines: APs, APm and APl may differ a
-    little from those of the official file.
+    Records with `absent` or `partial` labels make it federated, as LVIS is; categories: entries with `name` and
+    `frequency`, such as its converter writes. Areas are those of the boxes, where COCO's own file has those of
+    outlines: APs, APm and APl may differ a little from those of the official file.
     """
     numbers = {name: number for number, name in enumerate(names, start=1)}
     frequency = {entry["name"]: entry["frequency"] for entry in categories if "frequency" in entry}

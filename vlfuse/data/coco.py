@@ -19,10 +19,11 @@ log = logging.getLogger(__name__)
 
 
 class CocoDataset:
-    """Pictures with what one or more COCO files say of them: captions grouped by picture, boxes turned to [x0, y0, x1, y1].
+    """Pictures with what one or more COCO files say of them: captions grouped by picture,
+    boxes turned to [x0, y0, x1, y1].
 
-    Boxes are cut at the border of the picture (`cut` counts these); those that cannot be used are dropped and counted in `dropped`
-    by what is wrong with them. LVIS's own fields become `Sample.absent` and `Sample.partial`.
+    Boxes are cut at the border of the picture (`cut` counts these); those that cannot be used are dropped and counted
+    in `dropped` by what is wrong with them. LVIS's own fields become `Sample.absent` and `Sample.partial`.
     """
 
     def __init__(self, files: Sequence[str], images: str = ""):

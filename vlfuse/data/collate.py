@@ -33,9 +33,7 @@ class Prepared:
     sample: Sample
     pixels: list[Tensor]
     captions: tuple[str, ...]
-    named: tuple[
-        tuple[tuple[Span, Tensor], ...], ...
-    ]  # of each caption, what its phrases name: their characters and a box
+    named: tuple[tuple[tuple[Span, Tensor], ...], ...]  # by each caption's phrases: their characters and a box
     questions: tuple[Question, ...]
     statements: tuple[Statement, ...]
     regions: tuple[tuple[Region, Tensor], ...]
@@ -47,16 +45,17 @@ class Prepared:
 class Collate:
     """How samples become a batch.
 
-    captions, questions, statements, regions: how many of a kind each sample gives: 0 none, k > 0 up to k at random (training),
-    -1 all, in order (evaluation). Regions that the transform leaves out of view are left out; pairs of pictures have none. In training, questions without an answer in the list and statements without label are left out.
+    captions, questions, statements, regions: how many of a kind each sample gives: 0 none, k > 0 up to k at random
+    (training), -1 all, in order (evaluation). Regions that the transform leaves out of view are left out; pairs of
+    pictures have none. In training, questions without an answer in the list and statements without label are left out.
     answers: the closed list that makes the targets of questions, [N, A] soft scores; None leaves them without target.
-    labels: the classes of statements in the order of the head's outputs, such as ("false", "true"); the target is [N] int64, -100
-    where unknown, None where all are unknown.
-    queries: of how many descriptions, with the objects they fit, make `Batch.grounding`; see `vlfuse.data.queries`.
-    phrases: with captions, the objects that their phrases name (`Texts.objects`), those in view.
-    mask_probability: share of the captions' tokens that masked language modelling asks for; 0 for none.
-    pad_to_max: pad texts to `max_text` instead of the longest of the batch: fixed shapes for compiled models.
-    All chance comes from the samples' own generators, so a sample is the same in whatever batch it stands.
+    labels: the classes of statements in the order of the head's outputs, such as ("false", "true"); the target is [N]
+    int64, -100 where unknown, None where all are unknown. queries: of how many descriptions, with the objects they fit,
+    make `Batch.grounding`; see `vlfuse.data.queries`. phrases: with captions, the objects that their phrases name
+    (`Texts.objects`), those in view. mask_probability: share of the captions' tokens that masked language modelling
+    asks for; 0 for none. pad_to_max: pad texts to `max_text` instead of the longest of the batch: fixed shapes for
+    compiled models. All chance comes from the samples' own generators,
+    so a sample is the same in whatever batch it stands.
     """
 
     tokenizer: Tokenizer
@@ -121,7 +120,8 @@ class Collate:
                 )
 
     def join(self, prepared: Sequence[Prepared]) -> Batch:
-        """At least one prepared sample -> a batch. `Batch.samples` keep the paths of pictures, not pictures held in memory."""
+        """At least one prepared sample -> a batch. `Batch.samples` keep the paths of pictures,
+        not pictures held in memory."""
         pictures = {len(p.pixels) for p in prepared}
         if len(pictures) > 1:
             raise ConfigError("a batch mixes samples of one picture and of two; keep them in datasets of their own")
@@ -197,9 +197,7 @@ class Collate:
         if not regions:
             return None
         words = [" ".join((*region.attributes, region.label)) for region, _ in regions]
-        rows = [
-            row[1:-1] for row in self.tokenizer.ids(words, self.max_text)
-        ]  # the words alone, without the frame of a text
+        rows = [row[1:-1] for row in self.tokenizer.ids(words, self.max_text)]  # without the frame of a text
         texts = self._texts(rows, [region for region, _ in regions], _owner([p.regions for p in prepared], 1))
         return replace(texts, target=torch.stack([box for _, box in regions]))
 
@@ -225,7 +223,8 @@ def without_pixels(sample: Sample) -> Sample:
 
 
 def join_pictures(pictures: Sequence[Tensor], multiple: int = 1) -> Images:
-    """Pictures [3, H, W] of any sizes, padded with zeros at the bottom and right to the largest, and on to a multiple of `multiple`."""
+    """Pictures [3, H, W] of any sizes, padded with zeros at the bottom and right to the largest,
+    and on to a multiple of `multiple`."""
     sizes = torch.tensor([picture.shape[-2:] for picture in pictures])
     height, width = (-(-side // multiple) * multiple for side in sizes.amax(0).tolist())
     if bool((sizes == torch.tensor([height, width])).all()):

@@ -49,8 +49,8 @@ class Told:
 
 @dataclass(frozen=True)
 class PreparedGrounding:
-    """One sample on its way into a batch. boxes: of each text, those in view, in pixels of `pixels`; stored: (height, width) before
-    the transform."""
+    """One sample on its way into a batch. boxes: of each text, those in view, in pixels of `pixels`; stored: (height,
+    width) before the transform."""
 
     sample: Sample
     pixels: Tensor
@@ -61,17 +61,19 @@ class PreparedGrounding:
 
 @dataclass(frozen=True)
 class GroundingCollate:
-    """How samples with boxes become a batch: its texts for grounding, whose records are prompts, with the objects they name.
+    """How samples with boxes become a batch: its texts for grounding, whose records are prompts,
+    with the objects they name.
 
-    reads: "phrases" takes captions with the phrases that have boxes; "expressions" texts that mean one box; "regions" makes a
-    prompt of classes (`prompts`) whose boxes are those of the sample. texts: how many of these a sample gives: k > 0 up to k at random
-    (training), -1 all in order (evaluation); of regions there is one.
-    flip: share of pictures that are mirrored. sides: where a text names left or right, "withhold" the mirror, or "swap" the words and
-    withhold it only where their meaning is in doubt.
-    Boxes that the transform leaves out of view are left out. In training, so are phrases' and expressions' texts of which no box is
-    left; a sample without any such text cannot be used. A picture without objects can.
-    pad_to_max: texts of `max_text` tokens always, as the published checkpoints read them. multiple: of the batch's height and width.
-    All chance comes from the samples' own generators, so a sample is the same in whatever batch it stands.
+    reads: "phrases" takes captions with the phrases that have boxes; "expressions" texts that mean one box; "regions"
+    makes a prompt of classes (`prompts`) whose boxes are those of the sample. texts: how many of these a sample gives:
+    k > 0 up to k at random (training), -1 all in order (evaluation); of regions there is one.
+    flip: share of pictures that are mirrored. sides: where a text names left or right, "withhold" the mirror, or "swap"
+    the words and withhold it only where their meaning is in doubt.
+    Boxes that the transform leaves out of view are left out. In training, so are phrases' and expressions' texts of
+    which no box is left; a sample without any such text cannot be used. A picture without objects can.
+    pad_to_max: texts of `max_text` tokens always, as the published checkpoints read them. multiple: of the batch's
+    height and width. All chance comes from the samples' own generators,
+    so a sample is the same in whatever batch it stands.
     """
 
     tokenizer: Tokenizer

@@ -19,15 +19,16 @@ EXIF_ORIENTATION = 0x0112
 def load_image(source: ImageSource, origin: str = "") -> Image.Image:
     """Open a picture as upright RGB.
 
-    EXIF orientation is applied; transparency is laid over white; 16 bits are scaled to 8, not clipped; other modes are converted.
-    origin: where the sample stands, for messages. Raises SampleError for a picture that is missing, broken, not a picture, empty,
-    or of more than MAX_PIXELS (judged by its header, before decoding).
+    EXIF orientation is applied; transparency is laid over white; 16 bits are scaled to 8, not clipped; other modes are
+    converted. origin: where the sample stands, for messages. Raises SampleError for a picture that is missing, broken,
+    not a picture, empty, or of more than MAX_PIXELS (judged by its header, before decoding).
     """
     return load_oriented(source, origin)[0]
 
 
 def load_oriented(source: ImageSource, origin: str = "") -> tuple[Image.Image, int]:
-    """`load_image`, and the EXIF orientation (1 to 8) the stored picture had: boxes are in *its* pixels, see `upright_box`."""
+    """`load_image`, and the EXIF orientation (1 to 8) the stored picture had: boxes are in *its* pixels,
+    see `upright_box`."""
     if isinstance(source, np.ndarray):
         return _from_array(source, origin), 1
     name = source if isinstance(source, str) else "the picture"
@@ -140,7 +141,8 @@ def _to_rgb(picture: Image.Image) -> Image.Image:
 
 
 def _deep_grey(picture: Image.Image) -> Image.Image:
-    """Grey of more than 8 bits: 16-bit values are divided by 257; wider ones have no agreed white, so their range is stretched."""
+    """Grey of more than 8 bits: 16-bit values are divided by 257; wider ones have no agreed white,
+    so their range is stretched."""
     values = np.asarray(picture).astype(np.float64)
     low, high = float(values.min()), float(values.max())
     if picture.mode.startswith("I") and low >= 0 and high <= 65535:

@@ -1,6 +1,7 @@
 """Are pictures that a model is tested on among those that it learns from?
 
-RefCOCO's test pictures are of COCO's training set, and half of Visual Genome's pictures are COCO's: a careless mixture has seen them.
+RefCOCO's test pictures are of COCO's training set, and half of Visual Genome's pictures are COCO's:
+a careless mixture has seen them.
 """
 
 from __future__ import annotations
@@ -21,16 +22,14 @@ from vlfuse.data.readers import Dataset
 from vlfuse.types import ImageSource, Sample
 
 COCO_NAME = re.compile(r"^(?:COCO_[a-z]+\d*_)?(\d{12})(?:_\d+)?$")
-PIECES, NEAR, ALIKE = (
-    16,
-    8,
-    8.0,
-)  # pieces a fingerprint is looked up by; bits, and grey levels on average, two may differ in
+PIECES = 16  # that a fingerprint is looked up by
+NEAR, ALIKE = 8, 8.0  # bits, and grey levels on average, that two pictures may differ in
 
 
 @dataclass(frozen=True)
 class Leak:
-    """A picture of the held-out data that the training data has too, and how that shows: by name, or by what it shows."""
+    """A picture of the held-out data that the training data has too, and how that shows: by name,
+    or by what it shows."""
 
     training: Sample
     held_out: Sample
@@ -42,10 +41,11 @@ def find_leaks(
 ) -> Iterator[Leak]:
     """Every sample of `training` with a picture of `held_out`, once, in order.
 
-    By name: the same path, or the same number of COCO in whatever folder and form (COCO_train2014_000000000042.jpg, 000000000042.jpg,
-    with an ending as in RefCOCO's lists). coco_numbers: those of pictures with other names, by the name without ending, such as
-    `visual_genome_numbers` reads. content: also open all pictures and compare what they show; finds copies that were scaled or
-    compressed anew, under any name. Records and pictures that cannot be read are passed over.
+    By name: the same path, or the same number of COCO in whatever folder and form (COCO_train2014_000000000042.jpg,
+    000000000042.jpg, with an ending as in RefCOCO's lists). coco_numbers: those of pictures with other names, by the
+    name without ending, such as `visual_genome_numbers` reads. content: also open all pictures and compare what they
+    show; finds copies that were scaled or compressed anew, under any name.
+    Records and pictures that cannot be read are passed over.
     """
     aliases = coco_numbers or {}
     known: dict[Hashable, Sample] = {}
@@ -68,7 +68,8 @@ def find_leaks(
 
 
 def visual_genome_numbers(image_data: list[dict]) -> dict[str, int]:
-    """From the content of Visual Genome's `image_data.json`: the COCO number of each picture that has one, by its name."""
+    """From the content of Visual Genome's `image_data.json`: the COCO number of each picture that has one,
+    by its name."""
     return {str(row["image_id"]): int(row["coco_id"]) for row in image_data if row.get("coco_id")}
 
 
@@ -82,8 +83,8 @@ def _keys(source: ImageSource, aliases: Mapping[str, int]) -> list[Hashable]:
 
 
 class _Fingerprints:
-    """Pictures by which of two neighbouring places is brighter, at 128 places. As at most 7 bits differ, alike pictures share one of
-    8 pieces; what those that do look like decides."""
+    """Pictures by which of two neighbouring places is brighter, at 128 places. As at most 7 bits differ, alike pictures
+    share one of 8 pieces; what those that do look like decides."""
 
     def __init__(self) -> None:
         self.pieces: list[dict[bytes, list[int]]] = [{} for _ in range(PIECES)]

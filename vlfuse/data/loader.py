@@ -21,7 +21,8 @@ MOST_REPLACED = 100  # unusable samples in a row before a run gives up on its da
 
 
 class Collator(Protocol):
-    """How samples become a batch. `prepare` raises SampleError where a sample cannot be used; `join` gets at least one."""
+    """How samples become a batch. `prepare` raises SampleError where a sample cannot be used;
+    `join` gets at least one."""
 
     def prepare(self, sample: Sample, rng: np.random.Generator, /) -> Any: ...
     def join(self, prepared: Sequence[Any], /) -> Batch: ...
@@ -91,14 +92,15 @@ class _Makers:
 
 
 class Pool:
-    """Makes batches in order: in this process (0 workers) or in worker processes that stay from one epoch to the next."""
+    """Makes batches in order: in this process (0 workers) or in worker processes that stay from one epoch
+    to the next."""
 
     def __init__(self, makers: Sequence[Maker], workers: int):
         self._makers = _Makers(makers)
         self._jobs: list[Job] = []  # of the run under way; the workers' sampler is this very list
         self._workers: list[DataLoader] = [self._start(workers)] if workers else []
-        # Held alive from outside until this pool is gone: were the loader collected in a cycle (such as any traceback makes),
-        # its queues would close before it could tell the workers to stop, and each would be waited for in vain.
+        # Held alive from outside until this pool is gone: were the loader collected in a cycle (such as any traceback
+        # makes), its queues would close before it could tell the workers to stop, and each would be waited for in vain.
         weakref.finalize(self, self._workers.clear)
 
     def run(self, jobs: Sequence[Job]) -> Iterator[Made]:
@@ -129,10 +131,10 @@ def _unchanged(made: Any) -> Any:
 class Loader:
     """Batches of a dataset.
 
-    batch_size: samples of the *global* batch; rank r of world_size takes the r-th part of each. Global batches do not depend on
-    world_size, nor on workers. A sample's chance depends on (seed, epoch, its index) alone.
-    shuffle: training. An unusable sample is replaced by the next usable one of the dataset, so batches keep their size; without
-    shuffle (evaluation) it is left out. Both are counted in `problems`. strict: raise instead.
+    batch_size: samples of the *global* batch; rank r of world_size takes the r-th part of each. Global batches do not
+    depend on world_size, nor on workers. A sample's chance depends on (seed, epoch, its index) alone.
+    shuffle: training. An unusable sample is replaced by the next usable one of the dataset, so batches keep their size;
+    without shuffle (evaluation) it is left out. Both are counted in `problems`. strict: raise instead.
     drop_last: leave out the last, smaller batch of an epoch; by default as `shuffle`.
     Raises ConfigError for settings that cannot work.
     """
@@ -172,7 +174,8 @@ class Loader:
         return whole + (rest > 0 and not self.drop_last)
 
     def iterate(self, epoch: int = 0, start_step: int = 0) -> Iterator[Batch]:
-        """The batches of an epoch from `start_step` on; nothing before it is read. Batches without any usable sample are left out."""
+        """The batches of an epoch from `start_step` on; nothing before it is read.
+        Batches without any usable sample are left out."""
         jobs = [Job(0, epoch, self.indices(epoch, step)) for step in range(start_step, len(self))]
         for made in self._pool.run([job for job in jobs if len(job.indices)]):
             batch = self.receive(made)

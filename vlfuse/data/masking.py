@@ -17,9 +17,10 @@ def mask_tokens(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Choose tokens to ask for: 80 % become the mask, 10 % any token of the vocabulary, 10 % stay.
 
-    ids [...] int64; special [...] bool, True at tokens never chosen (start, end, padding, mask). Every other token is chosen on its
-    own with `probability`, so in a short text it can be that none is: its labels are then all -100, and it asks nothing.
-    Returns (masked ids, labels), labels -100 where nothing is asked. Three draws are made for every token, whatever is chosen.
+    ids [...] int64; special [...] bool, True at tokens never chosen (start, end, padding, mask). Every other token is
+    chosen on its own with `probability`, so in a short text it can be that none is: its labels are then all -100, and
+    it asks nothing. Returns (masked ids, labels), labels -100 where nothing is asked.
+    Three draws are made for every token, whatever is chosen.
     """
     chance, fate = generator.random((2, *ids.shape))
     other = generator.integers(0, vocab_size, ids.shape)

@@ -14,9 +14,10 @@ from vlfuse.types import Batch, ConfigError
 class Mixture:
     """Batches of several loaders in proportion to their weights, each whole batch from one of them.
 
-    steps: length of an epoch of the mixture. Every epoch has exactly the same number of batches of each loader, in an order that
-    is a function of (seed, epoch); each loader goes on where it stopped, through its own epochs. One pool of workers, as large as
-    the largest of the loaders', makes all batches. Raises ConfigError for weights that cannot be served.
+    steps: length of an epoch of the mixture. Every epoch has exactly the same number of batches of each loader, in an
+    order that is a function of (seed, epoch); each loader goes on where it stopped, through its own epochs. One pool of
+    workers, as large as the largest of the loaders', makes all batches.
+    Raises ConfigError for weights that cannot be served.
     """
 
     def __init__(self, loaders: Sequence[Loader], weights: Sequence[float], steps: int, seed: int = 0):
@@ -55,7 +56,8 @@ class Mixture:
 
 
 def _shares(weights: Sequence[float], steps: int) -> np.ndarray:
-    """Whole numbers in proportion to the weights that add up to `steps`; what rounding leaves goes to the largest remainders."""
+    """Whole numbers in proportion to the weights that add up to `steps`;
+    what rounding leaves goes to the largest remainders."""
     exact = np.array(weights, dtype=np.float64) / sum(weights) * steps
     counts = np.floor(exact).astype(np.int64)
     counts[np.argsort(counts - exact, kind="stable")[: steps - counts.sum()]] += 1

@@ -149,9 +149,11 @@ BETWEEN = frozenset(
 
 
 def noun_phrases(text: str) -> list[Span]:
-    """Runs of words between prepositions, verbs and marks: "a brown dog" and "a laptop" of "a brown dog next to a laptop".
+    """Runs of words between prepositions, verbs and marks: "a brown dog" and "a laptop" of "a brown dog next
+    to a laptop".
 
-    By closed lists of English words, not by grammar; a text without such words is one phrase. Name the phrases where it matters.
+    By closed lists of English words, not by grammar; a text without such words is one phrase.
+    Name the phrases where it matters.
     """
     phrases: list[list[re.Match[str]]] = [[]]
     end = 0

@@ -1,4 +1,5 @@
-"""RandAugment (Cubuk et al. 2020) on Pillow, as BridgeTower is fine-tuned with: 14 operations on RGB pictures, with their boxes."""
+"""RandAugment (Cubuk et al. 2020) on Pillow, as BridgeTower is fine-tuned with: 14 operations on RGB pictures,
+with their boxes."""
 
 from __future__ import annotations
 

@@ -14,7 +14,8 @@ Kind: TypeAlias = Literal["record", "missing image", "broken image", "oversized 
 
 
 class SampleError(DataError):
-    """One sample that cannot be used. `origin` is its file and line (or archive and member), `kind` the sort of trouble."""
+    """One sample that cannot be used. `origin` is its file and line (or archive and member),
+    `kind` the sort of trouble."""
 
     def __init__(self, kind: Kind, origin: str, message: str):
         super().__init__(kind, origin, message)  # the arguments themselves, so that the error survives pickling

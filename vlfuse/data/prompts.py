@@ -1,6 +1,7 @@
 """Names of classes made into texts: prompts in which every name has its place, and longer lists in pieces.
 
-Facts: FIBER's and GLIP's detection prompts ("person. bicycle. car"). Things are numbered as in the list that the caller gives.
+Facts: FIBER's and GLIP's detection prompts ("person. bicycle. car").
+Things are numbered as in the list that the caller gives.
 """
 
 from __future__ import annotations
@@ -40,7 +41,8 @@ class Prompt:
 def clean_name(name: str) -> str:
     """As a data set writes a class -> as people do: no remark in parentheses, blanks for underscores.
 
-    "alcohol_(beverage)" keeps the blank before its remark, as in the published prompts. What is only a remark stays as it is.
+    "alcohol_(beverage)" keeps the blank before its remark, as in the published prompts.
+    What is only a remark stays as it is.
     """
     cleaned = re.sub(r"\(.*\)", "", name).replace("_", " ").replace("  ", " ")
     return cleaned if cleaned.strip() else name
@@ -55,8 +57,8 @@ def join_names(
 ) -> Prompt:
     """One prompt of all names, in order.
 
-    things: their numbers, by default their places. around: texts before and after each name. others: names added at the end
-    that are no things: what the model should not mistake for one.
+    things: their numbers, by default their places. around: texts before and after each name. others: names added at the
+    end that are no things: what the model should not mistake for one.
     """
     text, spans = "", []
     for name, (before, after) in zip(names, around or [("", "")] * len(names), strict=True):
@@ -77,8 +79,8 @@ def class_prompts(
 ) -> list[Prompt]:
     """The prompts that ask for all names, in order, each with at most `max_tokens` tokens (and `most` names, if given).
 
-    Names are cleaned in the text; a name given twice is asked for once, under its first number. Raises TaskError for an empty
-    list, a name that is blank or has no tokens, or one that alone is longer than a prompt.
+    Names are cleaned in the text; a name given twice is asked for once, under its first number. Raises TaskError for an
+    empty list, a name that is blank or has no tokens, or one that alone is longer than a prompt.
     """
     if not names:
         raise TaskError("there are no classes to look for; give at least one name")
@@ -132,8 +134,9 @@ def _fitting(asked: list[tuple[int, int]], max_tokens: int, most: int) -> int:
 class Negatives:
     """How many classes that are not in a picture are asked for beside those that are.
 
-    With probability `none` no one, with `one` a single one, with `full` the most there may be, else any number of 1 to `most`.
-    Source: FIBER's pre-training; its configuration asks for shares that its code refuses, these are the nearest that it takes.
+    With probability `none` no one, with `one` a single one, with `full` the most there may be, else any number of 1 to
+    `most`. Source: FIBER's pre-training; its configuration asks for shares that its code refuses,
+    these are the nearest that it takes.
     """
 
     most: int = 85
@@ -161,8 +164,8 @@ class Negatives:
 class PromptMaker:
     """Prompts for training on boxes with classes.
 
-    names: all classes of the data. negatives: None to ask for all classes in every prompt, else how many absent ones are drawn.
-    shuffle: another order in every prompt. Raises ConfigError for what cannot be asked for in one prompt.
+    names: all classes of the data. negatives: None to ask for all classes in every prompt, else how many absent ones
+    are drawn. shuffle: another order in every prompt. Raises ConfigError for what cannot be asked for in one prompt.
     """
 
     names: tuple[str, ...]
@@ -198,8 +201,9 @@ class PromptMaker:
     def draw(self, present: Sequence[int], rng: np.random.Generator, absent: Sequence[int] | None = None) -> Prompt:
         """A prompt for a picture with the classes `present`, which all are asked for as far as they fit.
 
-        absent: the classes known not to be there, where not all others are (LVIS); negatives are drawn from these. Classes are drawn
-        without regard to `present`, and those that are there are then left out, so that rarely fewer come than were drawn.
+        absent: the classes known not to be there, where not all others are (LVIS); negatives are drawn from these.
+        Classes are drawn without regard to `present`, and those that are there are then left out,
+        so that rarely fewer come than were drawn.
         """
         if self.negatives is None:
             chosen = list(range(len(self.names)))

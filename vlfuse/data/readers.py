@@ -21,7 +21,8 @@ from vlfuse.types import ConfigError, DataError, Sample
 
 
 class Dataset(Protocol):
-    """A fixed number of samples, each readable alone and in any order. `dataset[i]` raises SampleError where i is unusable."""
+    """A fixed number of samples, each readable alone and in any order.
+    `dataset[i]` raises SampleError where i is unusable."""
 
     def __len__(self) -> int: ...
     def __getitem__(self, index: int, /) -> Sample: ...
@@ -74,8 +75,8 @@ PICTURES = frozenset({"jpg", "jpeg", "png", "webp", "gif", "bmp", "tif", "tiff",
 class TarDataset:
     """Uncompressed tar shards in WebDataset layout: `000123.jpg` [+ `000123.1.jpg`] + `000123.json`.
 
-    Members that share the name before the first dot are one sample. The JSON is a record whose pictures are the members beside it;
-    where there is none, `000123.txt` holds one caption. Only members' positions are held in memory.
+    Members that share the name before the first dot are one sample. The JSON is a record whose pictures are the members
+    beside it; where there is none, `000123.txt` holds one caption. Only members' positions are held in memory.
     """
 
     def __init__(self, shards: str | Sequence[str]):

@@ -29,12 +29,13 @@ PUBLISHED_LONGEST = 1333
 
 @dataclass(frozen=True)
 class ScaleTransform:
-    """Short side of one of `sides` pixels, drawn at random (one alone for evaluation), but the long one of at most `longest`.
+    """Short side of one of `sides` pixels, drawn at random (one alone for evaluation),
+    but the long one of at most `longest`.
 
-    crop: first, half of the time, a random part of the picture that holds at least one box and cuts none: what is in the part is
-    wholly in it. mirrored (by the caller, who knows the texts): left and right exchanged.
-    The published checkpoints' habits, which importers set: bgr, channels in the order blue, green, red; inclusive, boxes end in
-    their last pixel ([0, 0, 9, 9] holds ten by ten), and a box without two pixels either way is left out.
+    crop: first, half of the time, a random part of the picture that holds at least one box and cuts none: what is in
+    the part is wholly in it. mirrored (by the caller, who knows the texts): left and right exchanged.
+    The published checkpoints' habits, which importers set: bgr, channels in the order blue, green, red; inclusive,
+    boxes end in their last pixel ([0, 0, 9, 9] holds ten by ten), and a box without two pixels either way is left out.
     """
 
     sides: tuple[int, ...] = (PUBLISHED_SIDES[-1],)
@@ -56,8 +57,8 @@ class ScaleTransform:
     def __call__(
         self, image: Image.Image, boxes: Tensor, rng: np.random.Generator, mirrored: bool = False
     ) -> Transformed:
-        """image: RGB; boxes [n, 4] in its pixels -> pixels [3, H, W] normalised, boxes [n, 4] in these, and keep [n] bool: False
-        where nothing of a box is left in view."""
+        """image: RGB; boxes [n, 4] in its pixels -> pixels [3, H, W] normalised, boxes [n, 4] in these, and keep [n]
+        bool: False where nothing of a box is left in view."""
         boxes, keep = inclusive_boxes(boxes, image.size) if self.inclusive else clip(boxes, *image.size)
         if self.crop and rng.random() < 0.5:
             part = whole_boxes_crop(image.size, boxes[keep], self.scale, self.ratio, rng)
@@ -79,8 +80,8 @@ def longest_for(short: int) -> int:
 
 
 def scaled_size(size: tuple[int, int], short: int, longest: int) -> tuple[int, int]:
-    """(width, height) of a picture of `size` (width, height) once its short side has `short` pixels, or fewer where the long one
-    would have more than `longest` (by rounding, the long one may still come out a few pixels above)."""
+    """(width, height) of a picture of `size` (width, height) once its short side has `short` pixels, or fewer where the
+    long one would have more than `longest` (by rounding, the long one may still come out a few pixels above)."""
     low, high = min(size), max(size)
     if high / low * short > longest:
         short = round(longest * low / high)
@@ -89,7 +90,8 @@ def scaled_size(size: tuple[int, int], short: int, longest: int) -> tuple[int, i
 
 
 def inclusive_boxes(boxes: Tensor, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
-    """Edges -> last pixels: x1 and y1 one less, cut at the border of a picture of `size`; and which boxes [n] have extent left."""
+    """Edges -> last pixels: x1 and y1 one less, cut at the border of a picture of `size`;
+    and which boxes [n] have extent left."""
     moved = boxes - boxes.new_tensor([0.0, 0.0, 1.0, 1.0])
     return clip(moved, size[0] - 1, size[1] - 1)
 

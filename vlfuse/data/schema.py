@@ -117,8 +117,8 @@ class _At:
 def parse_sample(record: Any, origin: str, root: str = "") -> Sample:
     """Check one record and build its sample.
 
-    record: the decoded JSON object. origin: "file:line", for messages. root: folder or URL that relative image paths start from.
-    Raises SampleError (a DataError) at the first thing that is not as the schema says.
+    record: the decoded JSON object. origin: "file:line", for messages. root: folder or URL that relative image paths
+    start from. Raises SampleError (a DataError) at the first thing that is not as the schema says.
     """
     top = _At(record, "the record", origin).fields(KEYS, ())
     if ("image" in top) == ("images" in top):

@@ -21,8 +21,8 @@ REACH = 3  # characters at either end of a span among which a token is looked fo
 
 
 def splits_character(text: str, position: int) -> bool:
-    """Whether `position` lies inside what a reader takes for one character: before an accent, a skin tone or a joined emoji, or
-    between the halves of a flag."""
+    """Whether `position` lies inside what a reader takes for one character: before an accent, a skin tone or a joined
+    emoji, or between the halves of a flag."""
     if text.isascii() or not 0 < position < len(text):
         return False
     before, after = text[position - 1], text[position]
@@ -58,10 +58,10 @@ def check_spans(text: str, spans: Sequence[Span]) -> None:
 def positive_map(text: str, offsets: Tensor, groups: Sequence[Sequence[Span]], width: int = 0) -> Tensor:
     """Which tokens name each thing: [n, T] float32, or [n, `width`]; 1 / their number at its tokens, else 0.
 
-    offsets [T, 2]: characters [start, end) of each token, (0, 0) for added ones, of any fast tokenizer. groups: the spans of each
-    thing. A row is all 0 where every span lies behind the last token, in blanks, or was cut off.
-    Source: FIBER's targets, which follow MDETR (Kamath et al. 2021, section 3.2). Of a character made of several tokens (a rare
-    letter in pieces), the first stands for it. Raises DataError as `check_spans`.
+    offsets [T, 2]: characters [start, end) of each token, (0, 0) for added ones, of any fast tokenizer. groups: the
+    spans of each thing. A row is all 0 where every span lies behind the last token, in blanks, or was cut off.
+    Source: FIBER's targets, which follow MDETR (Kamath et al. 2021, section 3.2). Of a character made of several tokens
+    (a rare letter in pieces), the first stands for it. Raises DataError as `check_spans`.
     """
     first = first_tokens(text, offsets)
     rows = torch.zeros(len(groups), width or len(offsets))
@@ -85,7 +85,8 @@ def first_tokens(text: str, offsets: Tensor) -> np.ndarray:
 
 
 def token_range(first: np.ndarray, span: Span) -> tuple[int, int]:
-    """The tokens [first, last + 1) of a span, (0, 0) for none. Either end looks up to three characters inwards for a token."""
+    """The tokens [first, last + 1) of a span, (0, 0) for none. Either end looks up to three characters inwards
+    for a token."""
     start, end = span
     begin = next((first[at] for at in range(start, start + REACH) if at < len(first) and first[at] >= 0), -1)
     last = next((first[at] for at in range(end - 1, end - 1 - REACH, -1) if at >= 0 and first[at] >= 0), -1)

@@ -30,8 +30,9 @@ SPECIALS = (("<s>", "</s>", "<pad>", "<mask>", "<unk>"), ("[CLS]", "[SEP]", "[PA
 
 @dataclass(frozen=True)
 class Encoded:
-    """tokens; special [N, T] bool, True at start, end, padding, mask and unknown; offsets [N, T, 2] int64, the characters
-    [start, end) of each token (0, 0 for added ones); truncated [N] bool, True where the end of the text was cut off."""
+    """tokens; special [N, T] bool, True at start, end, padding, mask and unknown; offsets [N, T, 2] int64, the
+    characters [start, end) of each token (0, 0 for added ones); truncated [N] bool,
+    True where the end of the text was cut off."""
 
     tokens: Tokens
     special: torch.Tensor
@@ -63,8 +64,8 @@ class Tokenizer:
     def load(cls, name: str | Path) -> Tokenizer:
         """name: "scenes" (shipped), a folder, or a hub id.
 
-        The folder or repository holds `tokenizer.json`, or RoBERTa's `vocab.json` and `merges.txt`, or BERT's `vocab.txt`.
-        Raises ConfigError when it does not, or cannot be reached.
+        The folder or repository holds `tokenizer.json`, or RoBERTa's `vocab.json` and `merges.txt`, or BERT's
+        `vocab.txt`. Raises ConfigError when it does not, or cannot be reached.
         """
         if str(name) in SHIPPED:
             return cls(tokenizers.Tokenizer.from_file(str(ASSETS / SHIPPED[str(name)])))
@@ -87,7 +88,8 @@ class Tokenizer:
         self.backend.save(str(Path(folder) / "tokenizer.json"))
 
     def encode(self, texts: Sequence[str], max_length: int, pad_to_max: bool = False) -> Tokens:
-        """Tokens of N texts, cut after `max_length` (start and end included) and padded to the longest, or to `max_length`."""
+        """Tokens of N texts, cut after `max_length` (start and end included) and padded to the longest,
+        or to `max_length`."""
         return self.tokens(self.ids(texts, max_length), max_length if pad_to_max else 0)
 
     def encode_fully(self, texts: Sequence[str], max_length: int, pad_to_max: bool = False) -> Encoded:

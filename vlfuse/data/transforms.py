@@ -37,8 +37,8 @@ DISTORTIONS: dict[str, Distortion] = {
 class Transform(Protocol):
     """image: RGB; boxes [n, 4] in its pixels; rng: the only source of chance.
 
-    Returns pixels [3, S, S] normalised, the boxes [n, 4] in pixels of the square, and keep [n] bool: False where nothing of
-    a box is left in view (its row is then meaningless).
+    Returns pixels [3, S, S] normalised, the boxes [n, 4] in pixels of the square, and keep [n] bool: False where
+    nothing of a box is left in view (its row is then meaningless).
     """
 
     @property
@@ -52,7 +52,8 @@ class EvalTransform:
     """Stretch to a square of `size` pixels a side, bicubic: FIBER's plain transform, also used for its pre-training.
 
     keep_aspect: a rectangle of the picture's own shape and about as many pixels instead, sides in multiples of 8.
-    crop: the middle square of the picture, its shorter side brought to `size` (CLIP's, with which BridgeTower is pre-trained).
+    crop: the middle square of the picture, its shorter side brought to `size` (CLIP's,
+    with which BridgeTower is pre-trained).
     """
 
     size: int
@@ -75,7 +76,8 @@ class EvalTransform:
         return (pixels, *clip(stretch(boxes, image.size, width, height), width, height))
 
     def _middle(self, image: Image.Image, boxes: Tensor) -> Transformed:
-        """Resize first, as published: what lies beyond the square still shows through the interpolation at its border."""
+        """Resize first, as published: what lies beyond the square still shows through the interpolation at its
+        border."""
         shorter = min(image.size)
         width, height = (int(self.size * side / shorter) for side in image.size)
         x, y = round((width - self.size) / 2), round((height - self.size) / 2)
@@ -88,8 +90,8 @@ class EvalTransform:
 class TrainTransform:
     """Random part of the picture, stretched to a square; then, if asked, a mirror and RandAugment (the kind `distort`).
 
-    Source: FIBER's fine-tuning transform, which crops 0.5 to 1 of the area and mirrors half of the pictures even where the text
-    says "left" or "right". Here `flip` is off unless asked for: it is sound only for texts that name no sides.
+    Source: FIBER's fine-tuning transform, which crops 0.5 to 1 of the area and mirrors half of the pictures even where
+    the text says "left" or "right". Here `flip` is off unless asked for: it is sound only for texts that name no sides.
     """
 
     size: int
@@ -119,8 +121,8 @@ class TrainTransform:
 def random_crop(
     size: tuple[int, int], scale: tuple[float, float], ratio: tuple[float, float], rng: np.random.Generator
 ) -> tuple[int, int, int, int]:
-    """A random rectangle in a picture of size (width, height): its share of the area uniform in `scale`, its width over height
-    log-uniform in `ratio`. After ten that do not fit, the largest centred one within `ratio`."""
+    """A random rectangle in a picture of size (width, height): its share of the area uniform in `scale`, its width over
+    height log-uniform in `ratio`. After ten that do not fit, the largest centred one within `ratio`."""
     width, height = size
     for _ in range(10):
         area = width * height * rng.uniform(*scale)
@@ -136,7 +138,8 @@ def random_crop(
 
 
 def same_area(size: tuple[int, int], side: int, step: int = 8) -> tuple[int, int]:
-    """(width, height) in multiples of `step`, shaped like `size` with the area of a square of `side`; at most 8 times as long as wide."""
+    """(width, height) in multiples of `step`, shaped like `size` with the area of a square of `side`;
+    at most 8 times as long as wide."""
     aspect = min(max(size[0] / size[1], 1 / 8), 8.0) ** 0.5
     return max(step, round(side * aspect / step) * step), max(step, round(side / aspect / step) * step)
 
@@ -160,7 +163,8 @@ def clip(boxes: Tensor, width: int, height: int | None = None) -> tuple[Tensor, 
 
 
 def normalise(pixels: np.ndarray, mean: tuple[float, ...], std: tuple[float, ...]) -> Tensor:
-    """[H, W, 3] uint8 -> [3, H, W] float32 with zero mean and unit deviation over the statistics given (of values in [0, 1])."""
+    """[H, W, 3] uint8 -> [3, H, W] float32 with zero mean and unit deviation over the statistics given (of values
+    in [0, 1])."""
     scale, shift = _scale_and_shift(mean, std)
     return torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1))).float().mul_(scale).add_(shift)
 

@@ -15,7 +15,8 @@ KIND = "average"
 
 @torch.no_grad()
 def follow(optimiser: Optimizer, decay: float, step: int) -> None:
-    """Let the averages take `1 - decay` of the weights after update number `step` (from 0); more at first, when they know little.
+    """Let the averages take `1 - decay` of the weights after update number `step` (from 0); more at first,
+    when they know little.
 
     The first steps take 9 / (10 + step), as is usual; the published detectors take the same share from the start.
     """

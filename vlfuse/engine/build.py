@@ -107,8 +107,8 @@ def build_on(run: Run, names: list[str], datasets: dict[str, Dataset]) -> tuple[
     for name in names:
         if name in old.heads and name not in run.heads and name not in ("vqa", "caption"):
             settings[name] = loaded.config.heads[name]
-    # What looks for regions slides its windows over pictures of any size, as published; only whole pictures in one size have
-    # windows that grow with them.
+    # What looks for regions slides its windows over pictures of any size, as published; only whole pictures in one size
+    # have windows that grow with them.
     after = given.size if "grounding" in names else preprocessing.size
     config, tensors = at_image_size(old.system, given.size, after)
     model = build_model(replace(loaded.config, config=config, heads=settings))
@@ -124,8 +124,9 @@ def build_on(run: Run, names: list[str], datasets: dict[str, Dataset]) -> tuple[
 
 
 def at_image_size(system: System, before: int, after: int) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """Configuration and weights for pictures of another size. Where windows tile the picture as published they grow with
-    it, and their bias tables with them; otherwise they stay, and the picture is padded to them. Absolute positions stretch."""
+    """Configuration and weights for pictures of another size. Where windows tile the picture as published they grow
+    with it, and their bias tables with them; otherwise they stay, and the picture is padded to them.
+    Absolute positions stretch."""
     config, tensors = system.config, system.state_dict()  # type: ignore[attr-defined]
     if isinstance(system, Fiber) and before != after and resolution_of(config) == before:  # type: ignore[arg-type]
         config = at_resolution(config, after)  # type: ignore[arg-type]
@@ -157,8 +158,8 @@ def carry(old: nn.Module, new: nn.Module) -> None:
 
 
 def head_settings(run: Run, head: str, datasets: dict[str, Dataset], tokenizer: Tokenizer) -> dict[str, Any]:
-    """Settings from the run; the answers of a question head come from its training data unless given. Those of captioning
-    say how it learns; what belongs to the model is its tokenizer's frame."""
+    """Settings from the run; the answers of a question head come from its training data unless given. Those of
+    captioning say how it learns; what belongs to the model is its tokenizer's frame."""
     if head == "caption":
         never = [tokenizer.mask_id, tokenizer.unk_id]
         return {"start": tokenizer.bos_id, "end": tokenizer.eos_id, "pad": tokenizer.pad_id, "never": never}
@@ -230,7 +231,8 @@ def evaluator_of(
 
 
 def scoring(task: str, dataset: Dataset, tokenizer: Tokenizer, given: Preprocessing) -> Callable[..., dict[str, float]]:
-    """How a task of EVALUATIONS is scored on a data set, given model, loader and world. Detection looks for the classes of the set."""
+    """How a task of EVALUATIONS is scored on a data set, given model, loader and world.
+    Detection looks for the classes of the set."""
     scores = EVALUATIONS[task].scores
     if task == "detection":
         return partial(scores, tokenizer=tokenizer, max_text=given.max_text, names=class_names(dataset))

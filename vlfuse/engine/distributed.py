@@ -3,6 +3,7 @@
 import os
 from dataclasses import dataclass, field
 from inspect import signature
+from typing import TypeVar
 
 import torch
 import torch.distributed as dist
@@ -10,6 +11,8 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from vlfuse.types import ConfigError
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -48,7 +51,8 @@ def stop() -> None:
 
 
 def wrap(model: nn.Module, world: World) -> nn.Module:
-    """The model with gradients averaged over processes. Heads that a batch does not use leave parameters without gradient.
+    """The model with gradients averaged over processes. Heads that a batch does not use leave parameters without
+    gradient.
 
     Buffers are not broadcast: those we have (queues of gathered features) are equal on every process by construction.
     """
@@ -56,7 +60,9 @@ def wrap(model: nn.Module, world: World) -> nn.Module:
         return model
     devices = [world.device.index] if world.device.type == "cuda" else None
     known = signature(DistributedDataParallel).parameters
-    sync = "forward_sync_buffers" if "forward_sync_buffers" in known else "broadcast_buffers"  # its name before torch 2.13
+    sync = (
+        "forward_sync_buffers" if "forward_sync_buffers" in known else "broadcast_buffers"
+    )  # its name before torch 2.13
     return DistributedDataParallel(model, device_ids=devices, find_unused_parameters=True, **{sync: False})
 
 
@@ -76,6 +82,15 @@ def total(values: Tensor, world: World) -> Tensor:
     values = values.clone()
     dist.all_reduce(values)
     return values
+
+
+def gathered(rows: list[T], world: World) -> list[T]:
+    """The rows of all processes, on every process."""
+    if world.size == 1:
+        return rows
+    pieces: list[list[T] | None] = [None] * world.size
+    dist.all_gather_object(pieces, rows)
+    return [row for piece in pieces for row in piece or ()]
 
 
 def any_process(wish: bool, world: World) -> bool:

@@ -7,10 +7,9 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
-import torch.distributed as dist
 
 from vlfuse.engine import evaluate_regions
-from vlfuse.engine.distributed import World
+from vlfuse.engine.distributed import World, gathered
 from vlfuse.engine.step import Loader
 from vlfuse.metrics.accuracy import accuracy, group_means, majority
 from vlfuse.metrics.caption import caption_metrics
@@ -27,7 +26,8 @@ CANDIDATES = 32  # of each query, re-ranked by fusion
 
 @dataclass(frozen=True)
 class Judged:
-    """One text of a data set and what the model made of it. record: the Question or Statement; sample: id of its sample."""
+    """One text of a data set and what the model made of it. record: the Question or Statement; sample:
+    id of its sample."""
 
     record: Any
     sample: str
@@ -37,8 +37,9 @@ class Judged:
 
 @dataclass(frozen=True)
 class Task:
-    """How a task is scored. reads: the texts it needs (detection makes its own). scores: of a model on a loader; those of regions also take
-    `tokenizer` and `max_text`, and detection `names`, see `vlfuse.engine.evaluate_regions`. shared: each process takes its part of the batches (else all of them)."""
+    """How a task is scored. reads: the texts it needs (detection makes its own). scores: of a model on a loader; those
+    of regions also take `tokenizer` and `max_text`, and detection `names`, see `vlfuse.engine.evaluate_regions`.
+    shared: each process takes its part of the batches (else all of them)."""
 
     reads: Literal["captions", "questions", "statements", "phrases", "expressions"]
     scores: Callable[..., dict[str, float]]
@@ -78,7 +79,8 @@ def vqa(model: Model, loader: Loader, world: World) -> dict[str, float]:
 
 def statements(head: str) -> Callable[[Model, Loader, World], dict[str, float]]:
     def scores(model: Model, loader: Loader, world: World) -> dict[str, float]:
-        """{"accuracy", "majority", "count"}, and "consistency" where sample ids are NLVR2's. Unlabelled statements are left out."""
+        """{"accuracy", "majority", "count"}, and "consistency" where sample ids are NLVR2's.
+        Unlabelled statements are left out."""
         judged = [row for row in judge(model, loader, world, head) if row.record.label]
         _require(judged, "statements with labels")
         answers, labels = [row.answer for row in judged], [row.record.label for row in judged]
@@ -91,8 +93,8 @@ def statements(head: str) -> Callable[[Model, Loader, World], dict[str, float]]:
 
 
 def identifiers(judged: Sequence[Judged]) -> list[str]:
-    """NLVR2's `split-set-pair-sentence` of statements whose samples are named `split-set-pair`: a set's sentences are told apart by
-    their words, as one sentence comes with several of its pairs."""
+    """NLVR2's `split-set-pair-sentence` of statements whose samples are named `split-set-pair`: a set's sentences are
+    told apart by their words, as one sentence comes with several of its pairs."""
     sentences: dict[tuple[str, str], int] = {}
     found = []
     for row in judged:
@@ -104,7 +106,8 @@ def identifiers(judged: Sequence[Judged]) -> list[str]:
 
 def retrieval(model: Model, loader: Loader, world: World) -> dict[str, float]:
     """Recalls by contrastive similarity ("itc_tr_r1", ...) and, where the model can match, re-ranked by both stages
-    ("two_stage_tr_r1", ...) and as published, by the fused score alone ("matched_tr_r1", ...); "chance_tr_r1" and "chance_ir_r1" are those of guessing.
+    ("two_stage_tr_r1", ...) and as published, by the fused score alone ("matched_tr_r1", ...); "chance_tr_r1" and
+    "chance_ir_r1" are those of guessing.
 
     Every process computes the whole: scoring pairs needs all states together.
     """
@@ -138,10 +141,11 @@ def _captions(model: Model, loader: Loader, world: World) -> list[Judged]:
 
 
 def captioning(model: Model, loader: Loader, world: World) -> dict[str, float]:
-    """{"bleu1".."bleu4", "rouge_l", "cider_d", "count"} of one caption for each image, against all of people's captions.
+    """{"bleu1".."bleu4", "rouge_l", "cider_d", "count"} of one caption for each image,
+    against all of people's captions.
 
-    Where every image has two captions or more: "reference_cider_d", of each image's first caption against the others, and beside
-    it "others_cider_d", that of the model's against the same others. Images without captions are left out.
+    Where every image has two captions or more: "reference_cider_d", of each image's first caption against the others,
+    and beside it "others_cider_d", that of the model's against the same others. Images without captions are left out.
     """
     rows = [row for row in _captions(model, loader, world) if row.record]
     _require(rows, "captions")
@@ -182,15 +186,6 @@ def submission(model: Model, loader: Loader, world: World, task: str) -> list[di
 
 def _number(name: str) -> int | str:
     return int(name) if name.isdigit() else name
-
-
-def gathered(rows: list[Judged], world: World) -> list[Judged]:
-    """The rows of all processes, on every process."""
-    if world.size == 1:
-        return rows
-    pieces: list[list[Judged] | None] = [None] * world.size
-    dist.all_gather_object(pieces, rows)
-    return [row for piece in pieces for row in piece or ()]
 
 
 def _samples(batch: Batch, reads: str) -> list[str]:

@@ -1,7 +1,7 @@
 """Detection, grounding and referring over a whole data set; with several processes no picture is counted twice.
 
-The loader's batches are those of a `GroundingCollate` that gives all texts in order: of phrases for grounding, of expressions for
-referring, of any kind for detection, which makes its own prompts.
+The loader's batches are those of a `GroundingCollate` that gives all texts in order: of phrases for grounding, of
+expressions for referring, of any kind for detection, which makes its own prompts.
 """
 
 from collections.abc import Iterator, Sequence
@@ -9,13 +9,12 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
-import torch.distributed as dist
 from torch import Tensor
 
 from vlfuse.data.classes import coco_truth
 from vlfuse.data.prompts import Prompt, class_prompts
 from vlfuse.data.tokenizer import Tokenizer
-from vlfuse.engine.distributed import World
+from vlfuse.engine.distributed import World, gathered
 from vlfuse.engine.step import Loader
 from vlfuse.metrics.detection import coco_ap, lvis_fixed_ap
 from vlfuse.metrics.grounding import PhraseResult, ReferringResult, phrase_recall, referring_accuracy
@@ -39,8 +38,8 @@ class Seen:
 def detection(
     model: Model, loader: Loader, world: World, tokenizer: Tokenizer, max_text: int, names: Sequence[str]
 ) -> dict[str, float]:
-    """COCO's twelve numbers over the classes `names`, and "count" of pictures; for data that say which labels are absent (LVIS) fixed
-    AP instead. The prompts are encoded once, and every picture once for all of them."""
+    """COCO's twelve numbers over the classes `names`, and "count" of pictures; for data that say which labels are
+    absent (LVIS) fixed AP instead. The prompts are encoded once, and every picture once for all of them."""
     prompts, head = class_prompts(names, tokenizer, max_text), _head(model)
     maps = [prompt.map(tokenizer, max_text).to(world.device) for prompt in prompts]
     texts = [model.system.encode_text(_tokens(prompt, tokenizer, max_text, world)) for prompt in prompts]
@@ -54,12 +53,10 @@ def detection(
             for own, regions in zip(rows, to_stored(found, batch.images, range(count)), strict=True):
                 own += _rows(regions, prompt)
         seen += [Seen(_light(sample), own) for sample, own in zip(batch.samples, rows, strict=True)]
-    seen = sorted(_gathered(seen, world), key=lambda one: (one.sample.id, one.sample.origin))
+    seen = sorted(gathered(seen, world), key=lambda one: (one.sample.id, one.sample.origin))
     truth = coco_truth([one.sample for one in seen], names)
     federated = any(one.sample.absent for one in seen)
-    last = (
-        0.0 if federated else head.pixel
-    )  # COCO's published protocol counts the last pixel of inclusive boxes, LVIS's does not
+    last = 0.0 if federated else head.pixel  # of inclusive boxes: COCO's published protocol counts it, LVIS's does not
     detections = [
         {**row, "image_id": place, "bbox": [*row["bbox"][:2], row["bbox"][2] + last, row["bbox"][3] + last]}
         for place, one in enumerate(seen, start=1)
@@ -73,15 +70,15 @@ def detection(
 
 @torch.no_grad()
 def grounding(model: Model, loader: Loader, world: World, tokenizer: Tokenizer, max_text: int) -> dict[str, float]:
-    """{"recall@1", "recall@5", "recall@10", "upper_bound"} with any box of a phrase, "merged_recall@1" ... with the one around all,
-    "recall@1_people" ... by kind where these are known, and "count" of phrases."""
+    """{"recall@1", "recall@5", "recall@10", "upper_bound"} with any box of a phrase, "merged_recall@1" ... with the one
+    around all, "recall@1_people" ... by kind where these are known, and "count" of phrases."""
     results = []
     for batch, row, prompt, regions in _about_texts(model, loader, world, tokenizer, max_text, GROUND):
         phrases = batch.samples[row].phrases
         for label, number in enumerate(prompt.things):
             own = regions.boxes[regions.labels == label].tolist()
             results.append(PhraseResult(own, phrases[number].boxes, phrases[number].kinds))
-    results = _gathered(results, world)
+    results = gathered(results, world)
     if not results:
         raise TaskError("there is nothing to score: the data holds no phrases")
     scores = {"count": float(len(results))}
@@ -98,7 +95,7 @@ def referring(model: Model, loader: Loader, world: World, tokenizer: Tokenizer, 
     for batch, row, prompt, regions in _about_texts(model, loader, world, tokenizer, max_text, REFER):
         truth = batch.samples[row].expressions[prompt.things[0]].box
         results.append(ReferringResult(regions.boxes.tolist(), regions.scores.tolist(), truth))
-    results = _gathered(results, world)
+    results = gathered(results, world)
     if not results:
         raise TaskError("there is nothing to score: the data holds no expressions")
     published = {f"giou_{name}": value for name, value in referring_accuracy(results, "giou").items()}
@@ -108,8 +105,8 @@ def referring(model: Model, loader: Loader, world: World, tokenizer: Tokenizer, 
 def _about_texts(
     model: Model, loader: Loader, world: World, tokenizer: Tokenizer, max_text: int, keep: Keep
 ) -> Iterator[tuple[Batch, int, Prompt, Regions]]:
-    """Every text of every batch: (batch, row of its picture, its prompt, boxes in pixels of the stored picture). The picture is encoded
-    once for all its texts."""
+    """Every text of every batch: (batch, row of its picture, its prompt, boxes in pixels of the stored picture). The
+    picture is encoded once for all its texts."""
     for batch in loader.iterate():
         if batch.grounding is None:
             continue
@@ -141,12 +138,3 @@ def _head(model: Model) -> Grounding:
 def _light(sample: Sample) -> Sample:
     """What a score needs of it: little to send between processes."""
     return replace(sample, captions=(), phrases=(), expressions=(), questions=(), statements=())
-
-
-def _gathered(rows: list[Any], world: World) -> list[Any]:
-    """The rows of all processes, on every process."""
-    if world.size == 1:
-        return rows
-    pieces: list[list[Any] | None] = [None] * world.size
-    dist.all_gather_object(pieces, rows)
-    return [row for piece in pieces for row in piece or ()]

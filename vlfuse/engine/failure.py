@@ -13,7 +13,8 @@ from vlfuse.types import Batch, Images, Objects, Texts, Tokens
 
 
 def keep_batches(folder: Path, batches: Sequence[Batch], rank: int, report: dict[str, Any]) -> Path:
-    """Write the batches of a step (`batch-<pass>-rank<r>.safetensors`) and `report-rank<r>.json` with the samples' ids."""
+    """Write the batches of a step (`batch-<pass>-rank<r>.safetensors`)
+    and `report-rank<r>.json` with the samples' ids."""
     folder.mkdir(parents=True, exist_ok=True)
     samples = []
     for number, batch in enumerate(batches):

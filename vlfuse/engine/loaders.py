@@ -1,7 +1,7 @@
 """The batches of a run: what each source and each evaluation reads of its data, and how pictures are shown."""
 
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -31,7 +31,8 @@ BOXED = ("phrases", "expressions")
 
 @dataclass(frozen=True)
 class Blind:
-    """A transform that shows nothing but a picture's shape: what a model reaches with it, it reaches without looking."""
+    """A transform that shows nothing but a picture's shape: what a model reaches with it,
+    it reaches without looking."""
 
     transform: Any  # a Transform or a ScaleTransform, which is told whether to mirror
 
@@ -47,18 +48,16 @@ class Blind:
 def check_texts(run: Run, model: Model) -> None:
     """Every source gives exactly the kinds of text that its heads read."""
     for source in run.sources:
-        if ("grounding" in source.heads) != bool(source.boxes.reads) or (
-            "grounding" in source.heads and len(source.heads) > 1
-        ):
+        heads = [model.head(name) for name in source.heads]
+        boxed = any("boxes" in head.needs for head in heads)
+        if boxed != bool(source.boxes.reads) or (boxed and len(heads) > 1):
             raise ConfigError(
                 f"source {source.data}: boxes.reads is '{source.boxes.reads}' and its heads are {', '.join(source.heads)}; the head "
                 "grounding, alone in its source, reads phrases, expressions or regions, and no other head does"
             )
         if source.boxes.reads:
             continue
-        read = {model.head(head).reads for head in source.heads}
-        if "spotting" in source.heads:
-            read.add("queries")
+        read = {kind for head in heads for kind in (head.reads, *head.needs)}
         for kind in (*FIELDS, "queries"):
             number = getattr(source, kind)
             if number and kind not in read:
@@ -92,8 +91,9 @@ def source_loader(
 def box_collate(
     run: Run, source: Source, dataset: Dataset, model: Model, tokenizer: Tokenizer, given: Preprocessing
 ) -> GroundingCollate:
-    """A published detector goes on as it was trained: with boxes that end in their last pixel, and texts as long as can be."""
-    asked, head = source.boxes, model.head("grounding")
+    """A published detector goes on as it was trained: with boxes that end in their last pixel,
+    and texts as long as can be."""
+    asked, head = source.boxes, model.head(*source.heads)  # which is alone, or check_texts refuses
     assert isinstance(head, Grounding)
     transform: Any = scaling(given, asked.scales, asked.longest, asked.crop)
     transform = replace(transform, inclusive=head.published)
@@ -129,12 +129,7 @@ def text_collate(run: Run, source: Source, model: Model, tokenizer: Tokenizer, g
         distort = DISTORTIONS.get(source.augment)
         transform = TrainTransform(given.size, distort is not None, source.flip, mean=given.mean, std=given.std)
         transform = replace(transform, distort=distort) if distort else transform
-    answers = next((AnswerList(model.head(h).answers) for h in source.heads if h == "vqa"), None)  # type: ignore[arg-type]
-    labels = {tuple(model.head(h).labels) for h in source.heads if model.head(h).reads == "statements"}  # type: ignore[arg-type]
-    if len(labels) > 1:
-        raise ConfigError(
-            f"source {source.data}: heads with different labels {sorted(labels)}; give each a source of its own"
-        )
+    needs = {need for head in source.heads for need in model.head(head).needs}
     return Collate(
         tokenizer,
         Blind(transform) if run.blind else transform,
@@ -143,13 +138,25 @@ def text_collate(run: Run, source: Source, model: Model, tokenizer: Tokenizer, g
         questions=source.questions,
         statements=source.statements,
         regions=source.regions,
-        answers=answers,
-        labels=next(iter(labels), ()),
+        answers=AnswerList(common(source, model, "answers")) if "answers" in needs else None,
+        labels=common(source, model, "labels"),
         queries=source.queries,
-        phrases="pointing" in source.heads,
-        mask_probability=source.mask_probability if "mlm" in source.heads else 0.0,
+        phrases="phrases" in needs,
+        mask_probability=source.mask_probability if "masks" in needs else 0.0,
         pad_to_max=run.compile,
     )
+
+
+def common(source: Source, model: Model, classes: Literal["answers", "labels"]) -> tuple[str, ...]:
+    """The answers or labels of the heads that learn them from one source, () where none does.
+    ConfigError where heads differ."""
+    heads = {name: model.head(name) for name in source.heads}
+    found = {name: tuple(getattr(head, classes)) for name, head in heads.items() if classes in head.needs}
+    if len(set(found.values())) > 1:
+        raise ConfigError(
+            f"source {source.data}: the heads {', '.join(found)} have different {classes}; give each a source of its own"
+        )
+    return next(iter(found.values()), ())
 
 
 def evaluation_loader(

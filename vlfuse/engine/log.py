@@ -15,10 +15,11 @@ HEADLINES = ("/accuracy", "/majority", "/consistency", "_r1")  # scores for the 
 
 
 class Log:
-    """One JSON line per logged step ({"step", "loss", "<head>/<metric>", "lr", ...}) or evaluation ({"step", "scores"}).
+    """One JSON line per logged step ({"step", "loss", "<head>/<metric>", "lr", ...}) or evaluation ({"step",
+    "scores"}).
 
-    A process that does not write passes `active=False`. `step`: lines beyond it, of a run that went further before it was
-    resumed, are removed, so that the curve has every step once.
+    A process that does not write passes `active=False`. `step`: lines beyond it, of a run that went further before it
+    was resumed, are removed, so that the curve has every step once.
     """
 
     def __init__(self, out: Path, steps: int, step: int = 0, tensorboard: bool = False, active: bool = True):

@@ -54,7 +54,8 @@ def published_roles(model: Model) -> dict[str, tuple[Role, bool]]:
 
 
 def fine_role(name: str) -> tuple[Role, bool]:
-    """Role and decay as in FIBER's fine stage, by our name: tables and vectors that only their name makes a bias count as such."""
+    """Role and decay as in FIBER's fine stage, by our name: tables and vectors that only their name makes a bias count
+    as such."""
     if name.startswith("system.image."):
         role: Role = "image"
     elif name.startswith("system.text."):
@@ -137,8 +138,9 @@ def set_lr(optimiser: Optimizer, optim: Optim, step: int, steps: int) -> float:
 
 
 class PublishedAdamW(Optimizer):
-    """AdamW as FIBER and BridgeTower were trained with: epsilon is added before the second moment's bias is corrected, and the decay comes
-    after the update and takes from the updated weight. Bias correction is on. Source: goldens `fiber_coarse_optimizer`, `bridgetower_vqa`."""
+    """AdamW as FIBER and BridgeTower were trained with: epsilon is added before the second moment's bias is corrected,
+    and the decay comes after the update and takes from the updated weight. Bias correction is on. Source: goldens
+    `fiber_coarse_optimizer`, `bridgetower_vqa`."""
 
     def __init__(self, params: Any, lr: float, betas: tuple[float, float] = (0.9, 0.98), eps: float = 1e-8, weight_decay: float = 0.0):  # fmt: skip
         super().__init__(params, {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay})

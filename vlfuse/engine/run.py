@@ -43,13 +43,14 @@ class Optim:
     """AdamW and its schedule. The defaults are FIBER's, but for the rate, which depends on size and batch.
 
     lr: of the pre-trained parts; heads and the parts that join the modalities learn `head_multiplier` and
-    `cross_multiplier` times as fast, the image backbone `image_multiplier` times. warmup: share of the run below 1, number of steps from 1 on. end_lr: where the
-    schedule ends. power: of schedule "poly". clip_norm: None for no clipping, as published.
-    published: the arithmetic of the AdamW that FIBER and BridgeTower were trained with (decay after the update, epsilon before the bias
-    correction) and their choice of what decays, gates and some norms included.
-    doubled_biases: groups of FIBER's fine stage: biases of every kind learn twice as fast and do not decay, all else does; the
-    backbones with what joins them learn at their own pace (lr for the text, image_multiplier), the heads at theirs.
-    decay_drops: let the weight decay drop as in that stage. frozen: beginnings of names of parameters that stay as they are.
+    `cross_multiplier` times as fast, the image backbone `image_multiplier` times. warmup: share of the run below 1,
+    number of steps from 1 on. end_lr: where the schedule ends. power: of schedule "poly". clip_norm: None for no
+    clipping, as published. published: the arithmetic of the AdamW that FIBER and BridgeTower were trained with (decay
+    after the update, epsilon before the bias correction) and their choice of what decays, gates and some norms
+    included. doubled_biases: groups of FIBER's fine stage: biases of every kind learn twice as fast and do not decay,
+    all else does; the backbones with what joins them learn at their own pace (lr for the text, image_multiplier), the
+    heads at theirs. decay_drops: let the weight decay drop as in that stage. frozen:
+    beginnings of names of parameters that stay as they are.
     """
 
     lr: float = 1e-4
@@ -88,13 +89,14 @@ class Optim:
 class Boxes:
     """How pictures with boxes become texts with what they name, for the head `grounding`; see `vlfuse.data.grounding`.
 
-    reads: "phrases" of captions, "expressions", or "regions", which make a prompt of classes; empty for other heads. texts: of
-    phrases and expressions, how many texts a sample gives at most. shots: of regions, train on pictures with about so many of
-    each class instead of all; which ones, the run's seed says. negatives: of regions, ask for at most so many classes that are not
-    there beside those that are; 0 asks for all classes always, where one prompt holds them.
-    scales: lengths of the short side, one drawn for each sample; none: the image size of the run. longest: of the long side; 0: five
-    thirds of the longest short one, as published. crop: half of the time, a random part that cuts no box. flip: share of pictures
-    that are mirrored; sides: where a text names left or right, withhold that, or swap the words.
+    reads: "phrases" of captions, "expressions", or "regions", which make a prompt of classes; empty for other heads.
+    texts: of phrases and expressions, how many texts a sample gives at most. shots: of regions, train on pictures with
+    about so many of each class instead of all; which ones, the run's seed says. negatives: of regions, ask for at most
+    so many classes that are not there beside those that are; 0 asks for all classes always, where one prompt holds
+    them. scales: lengths of the short side, one drawn for each sample; none: the image size of the run. longest: of the
+    long side; 0: five thirds of the longest short one, as published. crop: half of the time, a random part that cuts no
+    box. flip: share of pictures that are mirrored; sides: where a text names left or right, withhold that,
+    or swap the words.
     """
 
     reads: Literal["", "phrases", "expressions", "regions"] = ""
@@ -121,18 +123,19 @@ class Boxes:
 
 @dataclass(frozen=True)
 class Source:
-    """Data, and what is learnt from it. A step takes one batch from every source whose turn it is and sums their losses.
+    """Data, and what is learnt from it. A step takes one batch from every source whose turn it is
+    and sums their losses.
 
     data: as `vlfuse.data.readers.open_dataset` understands it. heads: name -> weight of its loss.
-    batch_size: samples per update, over all processes and accumulated passes. every: takes part in every n-th step, from step
-    `first` until before step `last` (0: the end).
-    captions, questions, statements, regions: how many of a kind each sample gives, at random; exactly the kinds that the
-    heads read. queries: descriptions made of the words of a sample's regions, with all that they fit.
+    batch_size: samples per update, over all processes and accumulated passes. every: takes part in every n-th step,
+    from step `first` until before step `last` (0: the end).
+    captions, questions, statements, regions: how many of a kind each sample gives, at random; exactly the kinds that
+    the heads read. queries: descriptions made of the words of a sample's regions, with all that they fit.
     mask_probability: of the captions' tokens, for masked language modelling.
-    augment: "none" shows the whole picture, "crop" takes a random part, "randaugment" distorts it further as FIBER does,
-    "randaugment-mild" as BridgeTower for questions, "randaugment-pil" as BridgeTower for all else;
-    flip: mirror half of the pictures, for texts that name no sides. boxes: for the head `grounding`, which has a source of its own,
-    in place of all that is said here of texts and pictures.
+    augment: "none" shows the whole picture, "crop" takes a random part, "randaugment" distorts it further as FIBER
+    does, "randaugment-mild" as BridgeTower for questions, "randaugment-pil" as BridgeTower for all else;
+    flip: mirror half of the pictures, for texts that name no sides. boxes: for the head `grounding`, which has a source
+    of its own, in place of all that is said here of texts and pictures.
     """
 
     data: str
@@ -193,15 +196,15 @@ class Run:
 
     A fresh model is `system` with its configuration `config` and settings of heads (`heads`: name -> settings) and the
     `tokenizer`; or `init` names the folder of a released model to go on from, whose system, tokenizer, image size and
-    text length are kept unless given here; its heads stay where sources use them. Settings of a head are those of its class; without
-    `answers`, vqa takes them from its training data, those of at least `min_count` (1) questions.
-    keep_aspect: pictures keep their shape and get as many pixels as a square of image_size has, for sources without augmentation.
-    crop: of pictures without augmentation only the middle square is shown; null keeps what the model of `init` does.
-    mean, std: of the pictures' channels, for normalisation; empty for ImageNet's. A model of `init` keeps its own.
-    average: evaluate and release a running average of the weights that keeps this share of itself at every update, as 0.999;
-    0 for none. accumulate: passes per update. workers: processes that prepare data. save_every, keep: checkpoints, and how many of the
-    last to keep. best: the score ("evaluation/metric") whose best checkpoint is kept and released.
-    release: precision of the matrices in the released model; float16 halves its size.
+    text length are kept unless given here; its heads stay where sources use them. Settings of a head are those of its
+    class; without `answers`, vqa takes them from its training data, those of at least `min_count` (1) questions.
+    keep_aspect: pictures keep their shape and get as many pixels as a square of image_size has, for sources without
+    augmentation. crop: of pictures without augmentation only the middle square is shown; null keeps what the model of
+    `init` does. mean, std: of the pictures' channels, for normalisation; empty for ImageNet's. A model of `init` keeps
+    its own. average: evaluate and release a running average of the weights that keeps this share of itself at every
+    update, as 0.999; 0 for none. accumulate: passes per update. workers: processes that prepare data. save_every, keep:
+    checkpoints, and how many of the last to keep. best: the score ("evaluation/metric") whose best checkpoint is kept
+    and released. release: precision of the matrices in the released model; float16 halves its size.
     strict: stop at the first unusable sample. blind: hide the pictures, in training and evaluation: what the text alone
     gives away. compile, activation_checkpointing: speed and memory, not results.
     """

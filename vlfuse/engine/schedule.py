@@ -12,8 +12,8 @@ def lr_factor(
 ) -> float:
     """What the learning rate of update number `step` (from 0) is multiplied by.
 
-    Rises linearly from exactly 0 at step 0 to 1 at step `warmup`, then falls to `end` (a share of the full rate) at `steps`:
-    "linear", "poly" (the remaining share to the `power`), or "cosine" (half a period); "constant" stays at 1.
+    Rises linearly from exactly 0 at step 0 to 1 at step `warmup`, then falls to `end` (a share of the full rate) at
+    `steps`: "linear", "poly" (the remaining share to the `power`), or "cosine" (half a period); "constant" stays at 1.
     "steps" rises from 0.001 and drops to a tenth at 67 % and again at 89 % of the run, as FIBER's fine stage.
     Past `steps`, linear and poly stay at `end`; the cosine goes on and rises again, as in the published schedule.
     Source: FIBER's training schedules, golden `fiber_coarse_optimizer`, `fiber_fine_lr_schedule`.
@@ -34,7 +34,8 @@ def lr_factor(
 
 
 def decay_factor(step: int, steps: int) -> float:
-    """What the weight decay of update number `step` is multiplied by where it drops as published for FIBER's fine stage."""
+    """What the weight decay of update number `step` is multiplied by where it drops as published
+    for FIBER's fine stage."""
     return DROP ** sum(step >= DECAY_DROPS * round(share * steps) for share in DROPS)
 
 

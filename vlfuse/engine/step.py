@@ -1,4 +1,5 @@
-"""One update of the weights: batches taken, losses summed over sources and passes, gradients averaged over processes."""
+"""One update of the weights: batches taken, losses summed over sources and passes,
+gradients averaged over processes."""
 
 import random
 from collections.abc import Iterator, Sequence
@@ -70,8 +71,8 @@ def passes(sources: Sequence[Source], step: int, accumulate: int) -> list[Pass]:
 
 
 def seed_pass(seed: int, step: int, number: int, rank: int) -> torch.Generator:
-    """Seed every generator a pass may draw from. Dropout differs between processes; the generator returned, for what all
-    processes draw together, does not."""
+    """Seed every generator a pass may draw from. Dropout differs between processes; the generator returned, for what
+    all processes draw together, does not."""
     alike = int(np.random.SeedSequence([seed, step, number]).generate_state(1)[0])
     own, other = np.random.SeedSequence([seed, step, number, rank + 1]).generate_state(2).tolist()
     torch.manual_seed(own << 32 | other)
@@ -92,8 +93,9 @@ class Update:
     streams: Sequence[Stream]
 
     def __call__(self, step: int) -> tuple[dict[str, float], int]:
-        """Update number `step` (from 0): {"loss", "<head>/<metric>", "grad_norm"}, means over passes and processes, and how
-        many pictures it saw. Raises NonFinite, before the weights are touched, when the loss or the gradient is no number."""
+        """Update number `step` (from 0): {"loss", "<head>/<metric>", "grad_norm"}, means over passes and processes, and
+        how many pictures it saw. Raises NonFinite, before the weights are touched,
+        when the loss or the gradient is no number."""
         run, scaler = self.run, self.scaler
         self.optimiser.zero_grad(set_to_none=True)
         values: dict[str, Tensor] = {}

@@ -29,12 +29,15 @@ from vlfuse.systems.base import Model, recompute
 from vlfuse.types import ConfigError, VlfuseError
 
 CHECKPOINTS, METRICS = "checkpoints", "metrics.json"
+# The steps of a system, not the whole model: heads call them with other numbers of rows,
+# and parameters keep their names.
+COMPILED = ("encode_image", "encode_text", "fuse", "project_image", "project_text", "encode_maps", "fuse_maps")
 
 
 @dataclass(frozen=True)
 class Evaluator:
-    """Scores of a model, every n steps (0: at the end only). Called on every process, in evaluation mode, without gradient;
-    every process returns the same."""
+    """Scores of a model, every n steps (0: at the end only). Called on every process, in evaluation mode, without
+    gradient; every process returns the same."""
 
     name: str
     scores: Callable[[Model], dict[str, float]]
@@ -60,9 +63,9 @@ def train(
 
     loaders: one for each of `run.sources`, in batches of `batch_size / accumulate` samples over all processes.
     resume: go on from the newest whole checkpoint in `run.out`, from the start where there is none. On return the model
-    holds the last weights (their average, with `run.average`), or those of the best score where `run.best` names one, and `metrics.json` their scores.
-    Raises Stopped on a signal (after a checkpoint), NonFinite when the loss is no number (its batches are kept in
-    `nonfinite/`), ConfigError when the folder holds another run.
+    holds the last weights (their average, with `run.average`), or those of the best score where `run.best` names one,
+    and `metrics.json` their scores. Raises Stopped on a signal (after a checkpoint), NonFinite when the loss is no
+    number (its batches are kept in `nonfinite/`), ConfigError when the folder holds another run.
     """
     world = world or start(run.device)
     out, checkpoints = Path(run.out), Path(run.out) / CHECKPOINTS
@@ -114,19 +117,8 @@ def claim(run: Run, world: World, resume: bool) -> None:
 def prepare(model: Model, run: Run) -> None:
     model.train()
     recompute(model, run.activation_checkpointing)
-    if (
-        run.compile
-    ):  # the steps, not the model: heads call them with other numbers of rows, and parameters keep their names
-        for step in (
-            "encode_image",
-            "encode_text",
-            "fuse",
-            "project_image",
-            "project_text",
-            "encode_maps",
-            "fuse_maps",
-        ):
-            setattr(model.system, step, torch.compile(getattr(model.system, step)))
+    for step in COMPILED if run.compile else ():
+        setattr(model.system, step, torch.compile(getattr(model.system, step)))
 
 
 def restore(checkpoints: Path, model: Model, optimiser: Optimizer, scaler: torch.amp.GradScaler) -> Progress:  # type: ignore[name-defined]

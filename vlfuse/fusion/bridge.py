@@ -112,5 +112,6 @@ class Bridge(nn.Module):
         self.norm = nn.LayerNorm(width, eps=eps)
 
     def forward(self, own: Tensor, cross: Tensor, mask: Tensor | None) -> Tensor:
-        """own [B, N, D] the uni-modal level, cross [B, N, D] the cross-modal state, mask [B, N] bool or None: all real."""
+        """own [B, N, D] the uni-modal level, cross [B, N, D] the cross-modal state, mask [B, N] bool or None:
+        all real."""
         return self.norm(self.mix(own, cross, mask))

@@ -44,8 +44,8 @@ class Attention(nn.Module):
         return scores.float().softmax(-1).mean(1)
 
     def _lone(self, query: Tensor, context: Tensor, mask: Tensor | None, dropout: float) -> Tensor:
-        """The same for a single query [B, H, 1, d], without a key and a value for every token: q (K c) = (q K) c, and the
-        values are mixed before they are projected. The bias of the keys moves all scores alike, so it falls out."""
+        """The same for a single query [B, H, 1, d], without a key and a value for every token: q (K c) = (q K) c, and
+        the values are mixed before they are projected. The bias of the keys moves all scores alike, so it falls out."""
         heads, width = self.heads, context.shape[-1]
         key, value = self.key_value.weight.view(2, heads, width // heads, width)
         scores = torch.einsum("bhqd,hdc->bhc", query, key) @ context.transpose(1, 2) * (width // heads) ** -0.5
@@ -71,7 +71,8 @@ class CrossLayer(nn.Module):
         self.output_norm = nn.LayerNorm(width, eps=eps)
 
     def own(self, x: Tensor, mask: Tensor | None, first: bool = False) -> Tensor:
-        """The part that needs only its own stream, x [B, N, D] with mask [B, N]. first: for the first token alone, [B, 1, D]."""
+        """The part that needs only its own stream, x [B, N, D] with mask [B, N]. first: for the first token alone, [B,
+        1, D]."""
         query = x[:, :1] if first else x
         return self.attention_norm(query + self.attention(query, x, mask))
 

@@ -30,14 +30,16 @@ class DeformConv(nn.Module):
         nn.init.uniform_(self.weight, -bound, bound)
 
     def forward(self, x: Tensor, offset: Tensor, mask: Tensor, valid: Valid = None) -> Tensor:
-        """valid: of the output. In full precision also under autocast: offsets are pixels, which half precision blurs."""
+        """valid: of the output. In full precision also under autocast: offsets are pixels,
+        which half precision blurs."""
         with torch.autocast(x.device.type, enabled=False):
             y = deform_conv2d(x.float(), offset.float(), mask.float(), self.weight, self.bias, self.stride)
             return self.norm(y) if valid is None else norm_valid(y, valid, self.norm)
 
 
 class DynamicRelu(nn.Module):
-    """The greater of two lines per channel, which the picture as a whole chooses (Chen et al. 2020): task-aware attention."""
+    """The greater of two lines per channel, which the picture as a whole chooses (Chen et al. 2020):
+    task-aware attention."""
 
     def __init__(self, width: int, reduction: int = 4):
         super().__init__()
@@ -54,9 +56,9 @@ class DynamicRelu(nn.Module):
 class DynamicBlock(nn.Module):
     """One round of the three attentions; every level looks at itself and its neighbours.
 
-    published: quirks of the published head. The places to look at on the coarser level are read from the finer level's offsets as
-    if these had the coarser level's shape, where soundly they are means of the offsets; what is seen there is stretched
-    corner to corner, which shifts it against the level; and padding counts as picture.
+    published: quirks of the published head. The places to look at on the coarser level are read from the finer level's
+    offsets as if these had the coarser level's shape, where soundly they are means of the offsets; what is seen there
+    is stretched corner to corner, which shifts it against the level; and padding counts as picture.
     """
 
     def __init__(self, width: int, published: bool = False):

@@ -64,6 +64,7 @@ def init_truncated(module: nn.Module, std: float = 0.02) -> None:
 
 
 def init_fan_in(module: nn.Module) -> None:
-    """For small models from scratch: linear weights N(0, 1 / fan-in), so that every layer keeps the scale of its input."""
+    """For small models from scratch: linear weights N(0, 1 / fan-in),
+    so that every layer keeps the scale of its input."""
     if isinstance(module, nn.Linear):
         nn.init.normal_(module.weight, std=module.in_features**-0.5)

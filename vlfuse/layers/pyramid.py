@@ -13,10 +13,11 @@ BLOCK = 3  # side of what drop-block drops
 
 
 class FeaturePyramid(nn.Module):
-    """channels: of the maps that come in, finest first. levels: how many go out, the maps that come in and then coarser ones.
+    """channels: of the maps that come in, finest first. levels: how many go out,
+    the maps that come in and then coarser ones.
 
-    drop_block: share of the map dropped in training, in blocks of 3 x 3, before the last convolution of every level but the
-    coarsest that came in.
+    drop_block: share of the map dropped in training, in blocks of 3 x 3, before the last convolution of every level but
+    the coarsest that came in.
     """
 
     def __init__(self, channels: Sequence[int], width: int, levels: int, drop_block: float = 0.0):
@@ -35,8 +36,8 @@ class FeaturePyramid(nn.Module):
     def forward(self, maps: Sequence[Tensor], valid: Sequence[Tensor | None] = ()) -> list[Tensor]:
         """Maps [B, C_l, h, w], finest first, each half the size of the one before -> levels [B, W, h, w].
 
-        valid: for every level that goes out [B, 1, h, w], 1 where it is picture and 0 where it is padding; None or nothing where
-        there is no padding.
+        valid: for every level that goes out [B, 1, h, w], 1 where it is picture and 0 where it is padding; None or
+        nothing where there is no padding.
         """
         valid = valid or [None] * (len(maps) + len(self.extra))
         last = len(maps) - 1
@@ -65,7 +66,8 @@ def only_valid(x: Tensor, valid: Tensor | None) -> Tensor:
 
 
 def drop_blocks(x: Tensor, draws: Tensor, rate: float) -> Tensor:
-    """Zero blocks of x [B, W, h, w] around the places where draws [B, h, w] in [0, 1) fall below rate / 9; rescale the rest."""
+    """Zero blocks of x [B, W, h, w] around the places where draws [B, h, w] in [0, 1) fall below rate / 9;
+    rescale the rest."""
     seeds = (draws < rate / BLOCK**2).to(x.dtype)[:, None]
     keep = 1 - F.max_pool2d(seeds, BLOCK, stride=1, padding=BLOCK // 2)
     return x * keep * (keep.numel() / keep.sum())

@@ -21,8 +21,8 @@ LIMIT = 50_000.0  # of a logit
 
 @dataclass(frozen=True)
 class RegionScores(Rows):
-    """codes [N, A, 4] as `vlfuse.ops.boxes.encode` makes them, centerness [N, A] and tokens [N, A, T] logits, in full precision;
-    places level by level, finest first, row by row. grids: (rows, columns) of each level."""
+    """codes [N, A, 4] as `vlfuse.ops.boxes.encode` makes them, centerness [N, A] and tokens [N, A, T] logits, in full
+    precision; places level by level, finest first, row by row. grids: (rows, columns) of each level."""
 
     codes: Tensor
     centerness: Tensor
@@ -31,7 +31,8 @@ class RegionScores(Rows):
 
 
 class TokenAlignment(nn.Module):
-    """How well a place and a token fit: the inner product of the two, and a bias that the token brings (GLIP, Li et al. 2022)."""
+    """How well a place and a token fit: the inner product of the two, and a bias that the token brings (GLIP,
+    Li et al. 2022)."""
 
     def __init__(self, width: int, text_width: int):
         super().__init__()

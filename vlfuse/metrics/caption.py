@@ -1,7 +1,9 @@
-"""Caption metrics of the COCO evaluation: BLEU (Papineni et al. 2002), ROUGE-L (Lin 2004), CIDEr-D (Vedantam et al. 2015).
+"""Caption metrics of the COCO evaluation: BLEU (Papineni et al. 2002), ROUGE-L (Lin 2004), CIDEr-D (Vedantam et al.
+2015).
 
-Every function takes captions as lists of words, see `vlfuse.metrics.words.caption_words`: one hypothesis an image, any number of
-references above none. Definitions are those of the official tool (pycocoevalcap), which differ from the papers in details.
+Every function takes captions as lists of words, see `vlfuse.metrics.words.caption_words`: one hypothesis an image, any
+number of references above none. Definitions are those of the official tool (pycocoevalcap),
+which differ from the papers in details.
 """
 
 from __future__ import annotations

@@ -1,9 +1,10 @@
-"""Average precision of boxes by the rules of COCO (Lin et al. 2014) and LVIS (Gupta et al. 2019), on `faster-coco-eval`.
+"""Average precision of boxes by the rules of COCO (Lin et al. 2014) and LVIS (Gupta et al. 2019),
+on `faster-coco-eval`.
 
-Ground truth is a dict in COCO's own format: `images` (id), `annotations` (id from 1, image_id, category_id, bbox [x, y, width,
-height], area, iscrowd) and `categories` (id, name). Detections are rows {image_id, category_id, bbox, score}, in any order of
-images: rows gathered from several processes, in whatever order, give the same numbers to the last bit, as long as those of one
-image keep theirs.
+Ground truth is a dict in COCO's own format: `images` (id), `annotations` (id from 1, image_id, category_id, bbox [x, y,
+width, height], area, iscrowd) and `categories` (id, name). Detections are rows {image_id, category_id, bbox, score}, in
+any order of images: rows gathered from several processes, in whatever order, give the same numbers to the last bit, as
+long as those of one image keep theirs.
 """
 
 from __future__ import annotations
@@ -28,7 +29,8 @@ FREQUENCIES = ("r", "c", "f")  # rare, common, frequent
 def coco_ap(
     truth: Mapping[str, Any], detections: Sequence[Mapping[str, Any]], class_agnostic: bool = False
 ) -> dict[str, float]:
-    """COCO's twelve numbers in [0, 1]: AP, AP50, AP75, APs, APm, APl, AR1, AR10, AR100, ARs, ARm, ARl; -1 where nothing is asked.
+    """COCO's twelve numbers in [0, 1]: AP, AP50, AP75, APs, APm, APl, AR1, AR10, AR100, ARs, ARm, ARl;
+    -1 where nothing is asked.
 
     class_agnostic: all categories as one. Raises ValueError for rows that cannot be scored.
     """
@@ -55,11 +57,12 @@ def precision_curve(truth: Mapping[str, Any], detections: Sequence[Mapping[str, 
 def lvis_ap(
     truth: Mapping[str, Any], detections: Sequence[Mapping[str, Any]], per_image: int = LVIS_PER_IMAGE
 ) -> dict[str, float]:
-    """LVIS's own numbers: AP, AP50, AP75, APs, APm, APl, APr, APc, APf, and AR, ARs, ARm, ARl, at `per_image` best detections of
-    an image over all categories.
+    """LVIS's own numbers: AP, AP50, AP75, APs, APm, APl, APr, APc, APf, and AR, ARs, ARm, ARl, at `per_image` best
+    detections of an image over all categories.
 
-    Federated: images also hold `neg_category_ids` and `not_exhaustive_category_ids`, categories a `frequency`. A detection
-    counts only where its category is annotated or known to be absent; unmatched ones of not exhaustive categories do not.
+    Federated: images also hold `neg_category_ids` and `not_exhaustive_category_ids`, categories a `frequency`. A
+    detection counts only where its category is annotated or known to be absent;
+    unmatched ones of not exhaustive categories do not.
     """
     by_image: dict[Any, list[Mapping[str, Any]]] = {}
     for row in detections:
@@ -108,8 +111,8 @@ def _best(rows: list[Mapping[str, Any]], number: int) -> list[Mapping[str, Any]]
 
 @dataclass(frozen=True)
 class _Curves:
-    """precision [thresholds, recalls, categories, areas, limits], recall [thresholds, categories, areas, limits]; -1 where nothing is
-    asked. categories: their ids."""
+    """precision [thresholds, recalls, categories, areas, limits], recall [thresholds, categories, areas, limits]; -1
+    where nothing is asked. categories: their ids."""
 
     precision: np.ndarray
     recall: np.ndarray
@@ -147,8 +150,8 @@ def _block(
     categories: bool,
     federated: bool,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Precision and recall of some categories. What the library holds grows with images times categories: a block of these needs
-    only the images in which they are found or annotated."""
+    """Precision and recall of some categories. What the library holds grows with images times categories: a block of
+    these needs only the images in which they are found or annotated."""
     asked = set(ids)
     own = [row for row in truth["annotations"] if row["category_id"] in asked]
     found = [dict(row) for row in detections if row["category_id"] in asked]
@@ -167,8 +170,8 @@ def _block(
 
 
 def _own_copy(truth: Mapping[str, Any]) -> dict[str, Any]:
-    """The evaluation writes into its records. Annotations get ids from 1: it takes the id 0 for 'not matched'. It also wants a
-    frequency of every category; means over frequencies are made here, from those that are given."""
+    """The evaluation writes into its records. Annotations get ids from 1: it takes the id 0 for 'not matched'. It also
+    wants a frequency of every category; means over frequencies are made here, from those that are given."""
     annotations = [
         {"iscrowd": 0, "area": row["bbox"][2] * row["bbox"][3], **row, "id": number}
         for number, row in enumerate(truth["annotations"], start=1)

@@ -1,7 +1,7 @@
 """Phrases and referring expressions: is the right box among the first k?
 
-Boxes are [x0, y0, x1, y1]; areas are plain products, without one pixel added. Every count is over rows that stand alone, so rows
-gathered from several processes give the same numbers in any order.
+Boxes are [x0, y0, x1, y1]; areas are plain products, without one pixel added. Every count is over rows that stand
+alone, so rows gathered from several processes give the same numbers in any order.
 """
 
 from __future__ import annotations
@@ -19,7 +19,8 @@ Overlap = Literal["iou", "giou"]
 
 
 def pairwise_overlap(first: np.ndarray, second: np.ndarray, kind: Overlap = "iou") -> np.ndarray:
-    """[n, 4] and [m, 4] -> [n, m] IoU, or generalised IoU (Rezatofighi et al. 2019); pairs without any area overlap by 0."""
+    """[n, 4] and [m, 4] -> [n, m] IoU, or generalised IoU (Rezatofighi et al. 2019);
+    pairs without any area overlap by 0."""
     first, second = _boxes(first)[:, None], _boxes(second)[None]
     inner = _area(np.maximum(first[..., :2], second[..., :2]), np.minimum(first[..., 2:], second[..., 2:]))
     union = _area(first[..., :2], first[..., 2:]) + _area(second[..., :2], second[..., 2:]) - inner
@@ -34,8 +35,8 @@ def pairwise_overlap(first: np.ndarray, second: np.ndarray, kind: Overlap = "iou
 class PhraseResult:
     """A phrase with the boxes found for it, best first, and those it names (an empty list: the phrase is not asked).
 
-    kinds: people, clothing, bodyparts, animals, vehicles, instruments, scene, other; a phrase counts in each of its own, as often as
-    it is marked with it.
+    kinds: people, clothing, bodyparts, animals, vehicles, instruments, scene, other; a phrase counts in each of its
+    own, as often as it is marked with it.
     """
 
     found: Sequence[Sequence[float]]
@@ -46,10 +47,12 @@ class PhraseResult:
 def phrase_recall(
     phrases: Sequence[PhraseResult], protocol: Literal["any", "merged"] = "any", ks: Sequence[int] = KS
 ) -> dict[str, dict[str, float]]:
-    """{"recall@1": {"all": share in [0, 1], "people": ...}, ..., "upper_bound": ...} (Flickr30k Entities, Plummer et al. 2015).
+    """{"recall@1": {"all": share in [0, 1], "people": ...}, ..., "upper_bound": ...} (Flickr30k Entities,
+    Plummer et al. 2015).
 
-    A hit at k: one of the first k boxes overlaps a true one by IoU 0.5 or more; upper_bound: one of all boxes. protocol: "any" box
-    of the phrase will do (the usual one, also FIBER's), or all its boxes are "merged" to the one around them.
+    A hit at k: one of the first k boxes overlaps a true one by IoU 0.5 or more; upper_bound: one of all boxes.
+    protocol: "any" box of the phrase will do (the usual one, also FIBER's),
+    or all its boxes are "merged" to the one around them.
     """
     hits: dict[str, dict[str, list[bool]]] = {name: {} for name in (*(f"recall@{k}" for k in ks), "upper_bound")}
     for phrase in phrases:
@@ -79,10 +82,11 @@ class ReferringResult:
 def referring_accuracy(
     results: Sequence[ReferringResult], overlap: Overlap = "iou", ks: Sequence[int] = KS
 ) -> dict[str, float]:
-    """{"P@1": share in [0, 1] of expressions whose best box overlaps the true one by 0.5 or more, "P@5", "P@10": any of so many}.
+    """{"P@1": share in [0, 1] of expressions whose best box overlaps the true one by 0.5 or more, "P@5", "P@10":
+    any of so many}.
 
-    overlap: "iou", as the literature defines it; "giou", which the evaluation published with MDETR and FIBER compares with 0.5: it
-    is stricter. An expression for which nothing was found is a miss.
+    overlap: "iou", as the literature defines it; "giou", which the evaluation published with MDETR and FIBER compares
+    with 0.5: it is stricter. An expression for which nothing was found is a miss.
     """
     if not results:
         raise ValueError("an accuracy needs at least one expression")

@@ -12,7 +12,8 @@ KS = (1, 5, 10)
 
 
 def caption_ranks(scores: Tensor, owner: Tensor) -> Tensor:
-    """For each image that has captions, the rank (from 1) of its best own caption among all captions: [images asked] int64.
+    """For each image that has captions, the rank (from 1) of its best own caption among all captions:
+    [images asked] int64.
 
     scores [B, N]; owner [N] int64, the image of each caption. Another image's caption with an equal score ranks before,
     and so does one whose score is not a number: a model that scores all alike finds nothing.
@@ -38,9 +39,9 @@ def retrieval_metrics(
 ) -> dict[str, float]:
     """Recalls of both directions in [0, 1], the sum of them in percent, and median ranks.
 
-    tr_r<k>: share of images with one of their captions among the k best captions; ir_r<k>: share of captions whose image
-    is among the k best images. scores [B, N]; owner [N]; image_scores [B, N]: other scores for the search of images,
-    where both directions are scored on their own (two-stage search).
+    tr_r<k>: share of images with one of their captions among the k best captions; ir_r<k>: share of captions whose
+    image is among the k best images. scores [B, N]; owner [N]; image_scores [B, N]: other scores for the search of
+    images, where both directions are scored on their own (two-stage search).
     """
     found: dict[str, float] = {}
     ranks = {

@@ -1,6 +1,7 @@
 """VQA accuracy with the official normalisation of answers (Antol et al. 2015, evaluation of VQA v2.0).
 
-The clean-up here is for scoring; label lists for training are made with a slightly different one, see `vlfuse.data.answers`.
+The clean-up here is for scoring; label lists for training are made with a slightly different one,
+see `vlfuse.data.answers`.
 """
 
 import re
@@ -42,9 +43,9 @@ def vqa_scores(predictions: Sequence[str], answers: Sequence[Sequence[str]]) -> 
 def vqa_score(prediction: str, answers: Sequence[str]) -> float:
     """Mean over annotators of min(1, how many of the others gave the prediction / 3).
 
-    With ten annotators this is the official figure, which normalises only where they do not all agree to the letter. With
-    another number of them, which that figure is not defined for, answers are always normalised and the counts scaled to
-    ten and rounded down, so that the answer of a single annotator is wholly right.
+    With ten annotators this is the official figure, which normalises only where they do not all agree to the letter.
+    With another number of them, which that figure is not defined for, answers are always normalised and the counts
+    scaled to ten and rounded down, so that the answer of a single annotator is wholly right.
     """
     given = [tidy(answer) for answer in answers]
     prediction = tidy(prediction)
@@ -75,8 +76,8 @@ def normalise(answer: str) -> str:
 
 
 def without_punctuation(text: str) -> str:
-    """First step. A symbol beside a blank anywhere in the text is deleted, any other becomes a blank; where the text has a
-    number such as 10,000 all are deleted. Then periods go, but for those before a digit."""
+    """First step. A symbol beside a blank anywhere in the text is deleted, any other becomes a blank; where the text
+    has a number such as 10,000 all are deleted. Then periods go, but for those before a digit."""
     glued = re.search(r"\d,\d", text) is not None
     cleaned = text
     for symbol in SYMBOLS:

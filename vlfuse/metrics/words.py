@@ -1,12 +1,13 @@
 """Captions as the words that COCO's caption metrics count: the conventions of the Penn Treebank, without Java.
 
-The official tool runs Stanford CoreNLP 3.4.1 and drops punctuation. This follows it on captions as people write them; rare forms
-(street addresses, e-mail addresses, emoticons) may break differently.
+The official tool runs Stanford CoreNLP 3.4.1 and drops punctuation. This follows it on captions as people write them;
+rare forms (street addresses, e-mail addresses, emoticons) may break differently.
 """
 
 import re
 
-# Punctuation that does not count. Brackets do, under their treebank names: words are lower-cased before this list is asked.
+# Punctuation that does not count. Brackets do, under their treebank names:
+# words are lower-cased before this list is asked.
 DROPPED = frozenset(("''", "'", "``", "`", ".", "?", "!", ",", ":", "-", "--", "...", ";"))
 BRACKETS = {"(": "-lrb-", ")": "-rrb-", "[": "-lsb-", "]": "-rsb-", "{": "-lcb-", "}": "-rcb-"}
 QUOTES = str.maketrans({"‘": "'", "’": "'", "“": '"', "”": '"', "…": "...", "–": "--", "—": "--", "\u00a0": " "})
@@ -36,7 +37,8 @@ WORD = re.compile(
 
 
 def caption_words(text: str) -> list[str]:
-    """Lower-case words of a caption: clitics split (`is n't`, `boy 's`), punctuation dropped. Empty where nothing is left."""
+    """Lower-case words of a caption: clitics split (`is n't`, `boy 's`), punctuation dropped.
+    Empty where nothing is left."""
     text = text.translate(QUOTES)
     text = JOINED.sub(lambda match: " ".join(part for part in match.groups() if part), text)
     text = CLITIC.sub(r" \1", NEGATION.sub(r" \1", text))

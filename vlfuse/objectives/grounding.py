@@ -1,7 +1,7 @@
 """Grounding: at each place of a picture a box, how central the place is in it, and which tokens of the text name it.
 
-What detection, phrase grounding and referring learn in common; `vlfuse.tasks.regions` puts it to use. Source: GLIP (Li et al. 2022),
-FIBER section 3.2.
+What detection, phrase grounding and referring learn in common; `vlfuse.tasks.regions` puts it to use. Source: GLIP (Li
+et al. 2022), FIBER section 3.2.
 
 Shapes: N texts with one picture each, A places, T text tokens, M objects of the batch, P positive places, h, w grid.
 """
@@ -27,13 +27,14 @@ BOX_WEIGHT = 2.0
 class Grounding(Head):
     """A pyramid on the fused maps, a dynamic head, and for every place a box and the tokens that name it.
 
-    width: of the pyramid, a multiple of 16. blocks: of the dynamic head. levels: of the pyramid, at least as many as the system
-    has maps. anchor_scale: side of the anchors in strides. drop_block: share of the two finer maps dropped in training.
-    published: quirks that published weights were trained with and need: boxes whose last pixel lies inside (those it learns from and
-    those it finds), coarser levels looked at by misread offsets, padding taken for picture, and background that names the last token.
+    width: of the pyramid, a multiple of 16. blocks: of the dynamic head. levels: of the pyramid, at least as many as
+    the system has maps. anchor_scale: side of the anchors in strides. drop_block: share of the two finer maps dropped
+    in training. published: quirks that published weights were trained with and need: boxes whose last pixel lies inside
+    (those it learns from and those it finds), coarser levels looked at by misread offsets, padding taken for picture,
+    and background that names the last token.
     """
 
-    reads = "grounding"
+    reads, needs = "grounding", ("boxes",)
 
     def __init__(
         self,
@@ -82,7 +83,8 @@ class Grounding(Head):
         return self.predictor(self.pyramid(maps, valid), fused.text, fused.mask, valid)
 
     def _valid(self, grid: Sequence[int], sizes: Tensor) -> list[Tensor | None]:
-        """What is picture on every level, [N, 1, h, w] of 0 and 1; nothing when no level has padding. grid: of the finest."""
+        """What is picture on every level, [N, 1, h, w] of 0 and 1; nothing when no level has padding. grid:
+        of the finest."""
         rows, columns, valid = grid[0], grid[1], []
         for stride in self.strides:
             extent = -(-sizes // stride)
@@ -120,7 +122,8 @@ def box_loss(boxes: Tensor, target: Tensor, weight: Tensor) -> Tensor:
 def region_targets(
     objects: Objects, count: int, levels: Sequence[Tensor], tokens: int, pixel: float, background: bool
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """What every place of `count` pictures learns: the row of `objects` or -1 [N, A], and [N, A, T] in {0, 1} the tokens that name it.
+    """What every place of `count` pictures learns: the row of `objects` or -1 [N, A], and [N, A, T] in {0,
+    1} the tokens that name it.
 
     background: quirk of the published detector, places without object name the last token.
     """
@@ -131,9 +134,7 @@ def region_targets(
         rows.append(torch.where(found >= 0, own[found] if len(own) else found, -1))
     row = torch.stack(rows)
     names = row.new_zeros((*row.shape, tokens), dtype=torch.float)
-    named = (
-        objects.positive[:, :tokens] > 0
-    )  # may be as wide as texts can be, or as the longest was before it was padded
+    named = objects.positive[:, :tokens] > 0  # as wide as texts can be, or as the longest was before it was padded
     names[..., : named.shape[1]][row >= 0] = named[row[row >= 0]].float()
     if background:
         names[..., -1] = torch.where(row >= 0, names[..., -1], 1.0)
@@ -143,10 +144,11 @@ def region_targets(
 def region_losses(
     scores: RegionScores, levels: Sequence[Tensor], objects: Objects, mask: Tensor, pixel: float, background: bool
 ) -> dict[str, Tensor]:
-    """The three losses, "box", "centerness" and "tokens", each [] with gradient, whose sum is learnt; levels are the anchors.
+    """The three losses, "box", "centerness" and "tokens", each [] with gradient, whose sum is learnt;
+    levels are the anchors.
 
-    mask [N, T]: real tokens. pixel: see `vlfuse.ops.boxes`. Each is a mean over the positive places of all processes, the box loss
-    weighted by how central a place is. Without any object only the tokens' loss is not zero.
+    mask [N, T]: real tokens. pixel: see `vlfuse.ops.boxes`. Each is a mean over the positive places of all processes,
+    the box loss weighted by how central a place is. Without any object only the tokens' loss is not zero.
     """
     row, names, positive = region_targets(objects, len(mask), levels, mask.shape[1], pixel, background)
     anchors = torch.cat(list(levels)).expand(len(mask), -1, -1)[positive]

@@ -13,7 +13,8 @@ from vlfuse.types import Batch
 
 
 class FeatureQueue(nn.Module):
-    """The last `size` embedding pairs of all processes, as further negatives (FIBER's 4096-entry queue, without its raw images).
+    """The last `size` embedding pairs of all processes, as further negatives (FIBER's 4096-entry queue,
+    without its raw images).
 
     Entries are unit vectors; those not yet written are never scored.
     """
@@ -27,9 +28,8 @@ class FeatureQueue(nn.Module):
         self.size = size
         self.register_buffer("image", torch.zeros(size, width))
         self.register_buffer("text", torch.zeros(size, width))
-        self.register_buffer(
-            "written", torch.zeros((), dtype=torch.long)
-        )  # pairs ever written; the pointer is this modulo size
+        # Pairs ever written; the pointer is this modulo size.
+        self.register_buffer("written", torch.zeros((), dtype=torch.long))
 
     @property
     def filled(self) -> int:

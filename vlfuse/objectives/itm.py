@@ -19,8 +19,9 @@ def draw_negatives(logits: Tensor, positives: Tensor, generator: torch.Generator
     """Draw, for each row, one column that is no positive, in proportion to its softmax weight.
 
     logits, positives (bool) [N, K]; every row needs a column that is no positive. Returns [N] int64.
-    Source: ALBEF section 3.2; FIBER draws in the same way. Drawn by the Gumbel trick from one table of noise, so that the
-    draw of a row is the same wherever the row is computed. The noise comes from the CPU: one generator for every device.
+    Source: ALBEF section 3.2; FIBER draws in the same way. Drawn by the Gumbel trick from one table of noise, so that
+    the draw of a row is the same wherever the row is computed. The noise comes from the CPU:
+    one generator for every device.
     """
     noise = torch.rand(logits.shape, generator=generator).clamp_(min=1e-20).to(logits.device)
     scores = logits.detach().float() - torch.log(-torch.log(noise))
@@ -45,8 +46,9 @@ class ImageTextMatching(Head):
 
     Rows: (image, text) matched, (image, negative text), (negative image, text). `negatives="random"` is the published
     retrieval fine-tuning without the contrastive loss: half the captions keep their image, the others get a random one.
-    `negatives="texts"`: every image ranks its caption above `false_texts` random other ones by the logit of "matched" alone
-    (BridgeTower's ranking, whose score begins as that row of a trained head). With several processes negatives come from all of them, through their gathered states.
+    `negatives="texts"`: every image ranks its caption above `false_texts` random other ones by the logit of "matched"
+    alone (BridgeTower's ranking, whose score begins as that row of a trained head). With several processes negatives
+    come from all of them, through their gathered states.
     """
 
     reads = "captions"
@@ -75,10 +77,10 @@ class ImageTextMatching(Head):
     def evidence(self, logits: Tensor, similarity: Tensor) -> Tensor:
         """How well pairs match, for ranking, by `logits` [..., 2] of this head and contrastive `similarity` [...].
 
-        The head learns log p(own) - log p(drawn): the odds that a pair is a caption with its own image, against the pairs it
-        was shown as negatives. Hard negatives are drawn in proportion to exp(similarity), so there log p(own) is the odds *plus*
-        the similarity (but for a term that all candidates of a query share): what the similarity knows already, the head never
-        had to learn. Negatives drawn evenly leave the odds alone.
+        The head learns log p(own) - log p(drawn): the odds that a pair is a caption with its own image, against the
+        pairs it was shown as negatives. Hard negatives are drawn in proportion to exp(similarity), so there log p(own)
+        is the odds *plus* the similarity (but for a term that all candidates of a query share): what the similarity
+        knows already, the head never had to learn. Negatives drawn evenly leave the odds alone.
         """
         odds = (logits[..., 1] - logits[..., 0]).float()
         return odds + similarity if self.negatives == "hard" else odds
@@ -101,7 +103,8 @@ class ImageTextMatching(Head):
         return {"loss": loss, "accuracy": (logits.argmax(1) == labels).float().mean()}
 
     def rank(self, system: System, image: ImageState, text: TextState, false: Tensor) -> dict[str, Tensor]:
-        """Loss and accuracy of telling text i among it and the texts in row i of false [N, F] (rows of `text`), for image i."""
+        """Loss and accuracy of telling text i among it and the texts in row i of false [N, F] (rows of `text`),
+        for image i."""
         candidates = torch.cat([torch.arange(len(false), device=false.device)[:, None], false], dim=1)
         rows = torch.arange(len(false), device=false.device).repeat_interleave(candidates.shape[1])
         scores = self.scores(system, image[rows], text[candidates.flatten()]).view(candidates.shape).float()

@@ -42,6 +42,8 @@ class WordHead(Head):
 class MaskedLanguageModeling(WordHead):
     """Predict the masked tokens of a caption from the rest of it and the image."""
 
+    needs = ("masks",)
+
     def forward(self, system: System, states: States, batch: Batch) -> dict[str, Tensor]:
         captions = texts_of(batch, self.reads)
         if captions.masked_ids is None or captions.mask_labels is None:

@@ -1,8 +1,9 @@
 """Pointing: the tokens of a caption's phrase look where the phrase's box lies.
 
-A lesson in looking for models that start from nothing. Answers and masked words reward looking in the right place only once what
-is seen there can be put to use, which it cannot until a model looks in the right place; boxes break the circle. Ours; attention
-was taught by people's gaze before (Qiao et al. 2018, "Exploring human-like attention supervision in visual question answering").
+A lesson in looking for models that start from nothing. Answers and masked words reward looking in the right place only
+once what is seen there can be put to use, which it cannot until a model looks in the right place; boxes break the
+circle. Ours; attention was taught by people's gaze before (Qiao et al. 2018, "Exploring human-like attention
+supervision in visual question answering").
 
 Shapes: M objects, N captions, T tokens, I image tokens of a layer.
 """
@@ -19,11 +20,11 @@ from vlfuse.types import Batch, DataError, Tokens
 class Pointing(Head):
     """Minus the logarithm of the attention (mean over heads) that falls on the box, mean over tokens and fused layers.
 
-    A token is taught by all boxes of its phrase together. Where captions are masked, the masked ones are read: a hidden word must
-    find its thing by its neighbours, which is what masked language modelling needs.
+    A token is taught by all boxes of its phrase together. Where captions are masked, the masked ones are read: a hidden
+    word must find its thing by its neighbours, which is what masked language modelling needs.
     """
 
-    reads = "captions"
+    reads, needs = "captions", ("phrases",)
 
     def __init__(self, system: System):
         super().__init__()

@@ -1,8 +1,8 @@
 """Spotting: after fusion, every image token says whether it lies on something that the text names.
 
-The image's half of looking: its tokens learn to read the text and to compare themselves with it, which is what questions of
-existence and number need, and what `pointing` cannot teach, as attention always falls somewhere. Ours; a coarse kin of FIBER's
-alignment of regions and words in the fine stage.
+The image's half of looking: its tokens learn to read the text and to compare themselves with it, which is what
+questions of existence and number need, and what `pointing` cannot teach, as attention always falls somewhere. Ours; a
+coarse kin of FIBER's alignment of regions and words in the fine stage.
 
 Shapes: N texts, I image tokens of the last stage, M objects.
 """
@@ -21,7 +21,7 @@ from vlfuse.types import Batch, DataError, TaskError
 class Spotting(Head):
     """Binary cross-entropy for each fused image token; tokens on and off what is named weigh the same in all."""
 
-    reads = "grounding"
+    reads, needs = "grounding", ("queries",)
 
     def __init__(self, system: System):
         super().__init__()

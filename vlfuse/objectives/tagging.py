@@ -52,10 +52,9 @@ class RegionTagging(Head):
         target = torch.zeros_like(logits)
         region, place = on.nonzero(as_tuple=True)
         named = regions.tokens.mask[region]
-        rows, places = regions.owner[region], place
-        target[rows[:, None].expand_as(named)[named], places[:, None].expand_as(named)[named], index[region][named]] = (
-            1.0
-        )
+        rows = regions.owner[region]
+        row, at = (x[:, None].expand_as(named)[named] for x in (rows, place))
+        target[row, at, index[region][named]] = 1.0
         loss = F.binary_cross_entropy_with_logits(logits, target, reduction="none").sum(-1)
         object_, ground = target.any(-1), ~target.any(-1)
         if states.image.valid is not None:

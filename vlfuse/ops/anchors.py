@@ -38,8 +38,8 @@ def assign(levels: Sequence[Tensor], boxes: Tensor, nearest: int = 9, pixel: flo
     """The object each anchor learns, -1 for background: levels of [A_l, 4], boxes [M, 4] -> [A] int64.
 
     Candidates of an object are the `nearest` anchors to its centre on every level; of these the ones whose overlap
-    reaches the mean plus the standard deviation over the candidates, and whose centre lies in the object. An anchor that
-    several objects claim goes to the one it overlaps most.
+    reaches the mean plus the standard deviation over the candidates, and whose centre lies in the object. An anchor
+    that several objects claim goes to the one it overlaps most.
     """
     anchors = torch.cat(list(levels))
     if not len(boxes):

@@ -66,7 +66,8 @@ def decode(codes: Tensor, anchors: Tensor, pixel: float = 0.0) -> Tensor:
 
 
 def centerness(points: Tensor, boxes: Tensor) -> Tensor:
-    """How near to a box's middle a point inside it lies (FCOS, Tian et al. 2019, equation 3): [N, 2], [N, 4] -> [N] in [0, 1]."""
+    """How near to a box's middle a point inside it lies (FCOS, Tian et al. 2019, equation 3): [N, 2], [N,
+    4] -> [N] in [0, 1]."""
     near, far = points - boxes[:, :2], boxes[:, 2:] - points
     ratio = torch.minimum(near, far) / torch.maximum(near, far)
     return ratio.clamp(min=0).prod(-1).sqrt()

@@ -50,7 +50,8 @@ class _Gather(torch.autograd.Function):
 def gather_with_grad(local: Tensor) -> Tensor:
     """Rows of all processes in rank order, [sum of n, ...]; each process may hold another number n of them.
 
-    Where their other sizes differ (texts padded to the longest of each process), rows are zero-padded at the end. The gradient of every process's use of a row comes back, summed, to the process that made it.
+    Where their other sizes differ (texts padded to the longest of each process), rows are zero-padded at the end. The
+    gradient of every process's use of a row comes back, summed, to the process that made it.
     """
     if world_size() == 1:
         return local
@@ -72,7 +73,8 @@ def global_mean(total: Tensor, count: Tensor | int) -> Tensor:
 
 
 def mean_count(count: Tensor) -> Tensor:
-    """The mean over processes of a number each counts, as float: what divides a loss that is then averaged over processes."""
+    """The mean over processes of a number each counts, as float: what divides a loss that
+    is then averaged over processes."""
     everywhere = count.detach().float()
     if world_size() > 1:
         everywhere = everywhere.clone()

@@ -24,8 +24,8 @@ def nms(
         free = chunk[~_suppressed(kept, chunk, boxes, labels, threshold, pixel).any(0)]
         better = _suppressed(free, free, boxes, labels, threshold, pixel).triu(1).float()
         stays = torch.ones(len(free), device=boxes.device)
-        # What a box that stays suppresses goes; repeated until nothing changes, this is the greedy result: after n rounds
-        # the first n boxes are decided.
+        # What a box that stays suppresses goes; repeated until nothing changes, this is the greedy result: after n
+        # rounds the first n boxes are decided.
         for _ in range(len(free)):
             found = (stays @ better == 0).float()
             if torch.equal(found, stays):

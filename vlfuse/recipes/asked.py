@@ -34,7 +34,8 @@ class Asked:
         return (Evaluation(task, self.eval_data),) if self.eval_data else ()
 
     def model(self, image_size: int = 0, max_text: int = 0) -> dict[str, Any]:
-        """The fields of Run that say which model is trained, and on pictures and texts of which size (0: the model's own)."""
+        """The fields of Run that say which model is trained, and on pictures and texts of which size (0:
+        the model's own)."""
         if self.init:
             return {"init": self.init, "image_size": image_size, "max_text": max_text}
         return fresh(size_of(self.size_name), image_size, max_text)

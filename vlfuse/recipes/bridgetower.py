@@ -7,12 +7,11 @@ from vlfuse.backbones.text import TextConfig
 from vlfuse.backbones.vit import ViTConfig
 from vlfuse.checkpoints.config import config_to_dict, unknown
 from vlfuse.checkpoints.folder import CLIP_MEAN, CLIP_STD
-from vlfuse.engine.run import Optim, Run, Source
+from vlfuse.engine.run import Run
 from vlfuse.fusion.bridge import BridgeKind
 from vlfuse.recipes.asked import Asked, fresh
 from vlfuse.recipes.nano import fiber_nano
-from vlfuse.recipes.pretrain import SMALL_MASK, small_optim
-from vlfuse.recipes.scenes import scenes
+from vlfuse.recipes.pretrain import on_captions
 from vlfuse.recipes.sizes import Size, size_of
 from vlfuse.systems.bridgetower import BridgeTowerConfig
 from vlfuse.types import ConfigError
@@ -21,7 +20,8 @@ PUBLISHED = {"mlm": 1.0, "itm": 1.0}  # summed with equal weights; the contrasti
 
 
 def nano() -> Size:
-    """4.1 M parameters and about the time of `fiber-nano` a step: learns generated scenes from nothing in minutes on a CPU."""
+    """4.1 M parameters and about the time of `fiber-nano` a step:
+    learns generated scenes from nothing in minutes on a CPU."""
     like = size_of("nano")
     image = ViTConfig(width=128, layers=6, heads=4, patch=8, image_size=like.image_size, stem="convolution")
     config = BridgeTowerConfig(
@@ -64,25 +64,12 @@ def bridgetower(asked: Asked) -> Run:
     """Pre-train BridgeTower on pictures with captions: masked language modelling and matching."""
     name = asked.size_name
     size = bridgetower_size(name)
-    if name == "nano":
-        data = asked.data or scenes(size=size.image_size, captions=1, fields="captions")
-        source = Source(data, PUBLISHED, batch_size=64, captions=1, mask_probability=SMALL_MASK)
-        optim, accumulate, steps = small_optim(size.pretrain_lr), 1, 4000
-    else:
-        if not asked.data:
-            raise ConfigError(f"size {name} has no data of its own; name pictures with captions with --data")
-        source = Source(asked.data, PUBLISHED, batch_size=4096, captions=1)
-        optim, accumulate, steps = Optim(size.pretrain_lr), 64, 100_000
     return Run(
         recipe="bridgetower",
         out=asked.folder("bridgetower"),
-        steps=asked.steps or steps,
-        sources=(source,),
-        optim=optim,
-        evaluations=asked.evaluations("retrieval"),
         heads={"itm": {"negatives": "random"}},
-        accumulate=accumulate,
         crop=None if name == "nano" else True,
+        **on_captions(asked, size, PUBLISHED),
         **(asked.model() if asked.init else fresh(size)),
     )
 

@@ -1,4 +1,5 @@
-"""What the demo's page shows of its model: answers about pictures it never saw, pictures found, pairs judged, curves."""
+"""What the demo's page shows of its model: answers about pictures it never saw, pictures found, pairs judged,
+curves."""
 
 from collections.abc import Sequence
 from pathlib import Path

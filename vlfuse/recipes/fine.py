@@ -40,7 +40,8 @@ WARMUP = 2000
 
 @dataclass(frozen=True)
 class Plan:
-    """How a task is fine-tuned: `epochs` of the pictures in batches, but at least so many updates, however few the pictures.
+    """How a task is fine-tuned: `epochs` of the pictures in batches, but at least so many updates,
+    however few the pictures.
 
     tuned: rates, decay and clipping as published, None for those of small models.
     """
@@ -56,8 +57,8 @@ SMALL_AVERAGE, PUBLISHED_AVERAGE = 0.99, 0.999
 
 
 def published(multiplier: float, decay: float, clip_norm: float | None, warmup: int = WARMUP, **stage: Any) -> Optim:
-    """Groups and schedule of the fine stage: biases learn twice as fast and do not decay, image and head `multiplier` times as
-    fast as the text; the rate drops twice."""
+    """Groups and schedule of the fine stage: biases learn twice as fast and do not decay, image and head `multiplier`
+    times as fast as the text; the rate drops twice."""
     return Optim(
         1e-5,
         (0.9, 0.999),
@@ -79,7 +80,8 @@ PUBLISHED = {
     "grounding": Plan(16, 20, 1, TUNED),
     "referring": Plan(16, 20, 1, TUNED),
 }
-# Published for small sets of pictures (ODinW), there with up to eight copies of each; the rate falls when the score does.
+# Published for small sets of pictures (ODinW), there with up to eight copies of each;
+# the rate falls when the score does.
 FEW = Plan(4, 200, 1000, published(10.0, 0.05, 1.0, warmup=0))
 SMALL = {"detection": Plan(16, 30, 300), "grounding": Plan(16, 15, 300), "referring": Plan(16, 15, 300)}
 

@@ -1,4 +1,5 @@
-"""How each system is fine-tuned for each task: the published hyper-parameters, and those for small models and little data."""
+"""How each system is fine-tuned for each task: the published hyper-parameters,
+and those for small models and little data."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -27,8 +28,8 @@ def fiber(batch_size: int, epochs: int, image_size: int, head_multiplier: float 
     return Plan(batch_size, 1, epochs, head_multiplier, image_size, max_text=50, augment="randaugment")
 
 
-# As published, but for the mirror: there half of the pictures are mirrored though texts name sides (`--sources.0.flip` does so).
-# Entailment and single statements have no published plan; that of pairs serves.
+# As published, but for the mirror: there half of the pictures are mirrored though texts name sides (`--sources.0.flip`
+# does so). Entailment and single statements have no published plan; that of pairs serves.
 FIBER = {
     "vqa": fiber(512, 10, image_size=576),
     "nlvr2": fiber(256, 5, image_size=384),
@@ -49,8 +50,8 @@ def bridgetower(
     )
 
 
-# The published scripts (there all but questions mirror half of the pictures). Retrieval as for Flickr30k. Single statements have
-# no published plan; that of entailment serves.
+# The published scripts (there all but questions mirror half of the pictures). Retrieval as for Flickr30k. Single
+# statements have no published plan; that of entailment serves.
 BRIDGETOWER = {
     "vqa": bridgetower(
         512, 10, 1e-5, 50, 0.06, 0.05, image_size=576, augment="randaugment-mild", settings={"scale": 2.0}

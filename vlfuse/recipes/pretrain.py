@@ -1,9 +1,11 @@
 """Pre-training: the coarse stage of FIBER (masked language modelling, contrastive, matching) on pictures with captions."""
 
+from typing import Any
+
 from vlfuse.engine.run import Optim, Run, Source
 from vlfuse.recipes.asked import Asked
 from vlfuse.recipes.scenes import scenes
-from vlfuse.recipes.sizes import size_of
+from vlfuse.recipes.sizes import Size, size_of
 from vlfuse.types import ConfigError
 
 COARSE = {"mlm": 1.0, "itc": 1.0, "itm": 1.0}  # published: summed with equal weights
@@ -41,28 +43,33 @@ def first_lessons(px: int, see: int, look: int) -> tuple[Source, Source]:
     )
 
 
+def on_captions(asked: Asked, size: Size, losses: dict[str, float]) -> dict[str, Any]:
+    """The fields of Run that pre-training on captions shares: as published; small and on generated scenes at size nano."""
+    if asked.size_name == "nano":
+        data = asked.data or scenes(size=size.image_size, captions=1, fields="captions")
+        source = Source(data, losses, batch_size=64, captions=1, mask_probability=SMALL_MASK)
+        optim, accumulate, steps = small_optim(size.pretrain_lr), 1, 4000
+    else:
+        if not asked.data:
+            raise ConfigError(f"size {asked.size_name} has no data of its own; name pictures with captions with --data")
+        source = Source(asked.data, losses, batch_size=4096, captions=1)
+        optim, accumulate, steps = Optim(size.pretrain_lr), 64, 100_000
+    return {
+        "steps": asked.steps or steps,
+        "sources": (source,),
+        "optim": optim,
+        "evaluations": asked.evaluations("retrieval"),
+        "accumulate": accumulate,
+    }
+
+
 def fiber_coarse(asked: Asked) -> Run:
     """Pre-train FIBER on pictures with captions: masked language modelling, contrastive and matching losses."""
     name = asked.size_name
-    size = size_of(name)
-    if name == "nano":
-        data = asked.data or scenes(size=size.image_size, captions=1, fields="captions")
-        source = Source(data, COARSE, batch_size=64, captions=1, mask_probability=SMALL_MASK)
-        optim, accumulate, steps, heads = small_optim(size.pretrain_lr), 1, 4000, {}
-    else:
-        if not asked.data:
-            raise ConfigError(f"size {name} has no data of its own; name pictures with captions with --data")
-        source = Source(asked.data, COARSE, batch_size=4096, captions=1)
-        optim, accumulate, steps = Optim(size.pretrain_lr), 64, 100_000
-        heads = {"itc": {"queue": 4096}}
     return Run(
         recipe="fiber-coarse",
         out=asked.folder("fiber-coarse"),
-        steps=asked.steps or steps,
-        sources=(source,),
-        optim=optim,
-        evaluations=asked.evaluations("retrieval"),
-        heads=heads,
-        accumulate=accumulate,
+        heads={} if name == "nano" else {"itc": {"queue": 4096}},
+        **on_captions(asked, size_of(name), COARSE),
         **asked.model(),
     )

@@ -1,4 +1,5 @@
-"""How well a model finds things in sets of pictures that it does not know: as it is, after a few pictures of each class, after all."""
+"""How well a model finds things in sets of pictures that it does not know: as it is,
+after a few pictures of each class, after all."""
 
 import json
 import os
@@ -62,8 +63,9 @@ def transfer(
 ) -> dict[str, dict[str, dict[str, float]]]:
     """{set, or "average": {"zero-shot", "1-shot" ..., "full": {"AP", "AP50"}}}, also written to `out/metrics.json`.
 
-    shots: pictures of each class, 0 for all. Runs that are finished in `out` are not repeated, and what was interrupted goes on.
-    image_size: of the short side, in learning; 0: the model's own. A model that cannot look for regions yet has no zero-shot score.
+    shots: pictures of each class, 0 for all. Runs that are finished in `out` are not repeated, and what was interrupted
+    goes on. image_size: of the short side, in learning; 0: the model's own.
+    A model that cannot look for regions yet has no zero-shot score.
     """
     results: dict[str, dict[str, dict[str, float]]] = {target.name: {} for target in sets}
     for target in sets:

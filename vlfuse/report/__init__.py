@@ -92,7 +92,8 @@ class Found:
 
 @dataclass(frozen=True)
 class DemoReport:
-    """Everything on the page; parts that are empty are left out. summary: paragraphs under the title; commands: how to make it again."""
+    """Everything on the page; parts that are empty are left out. summary: paragraphs under the title; commands:
+    how to make it again."""
 
     title: str
     summary: tuple[str, ...] = ()

@@ -18,7 +18,8 @@ POINTS = 160  # drawn for each smoothed curve; more cannot be seen
 
 @dataclass(frozen=True)
 class Curve:
-    """y over x, in any order; points that are not finite are left out. dashed: a level to compare with, never smoothed."""
+    """y over x, in any order; points that are not finite are left out. dashed: a level to compare with,
+    never smoothed."""
 
     name: str
     x: Sequence[float]
@@ -40,7 +41,8 @@ class Plot:
 
 
 def read_curve(log: Path, y: str, x: str = "step", name: str = "", dashed: bool = False) -> Curve:
-    """The values of key `y` ("mlm/loss", "vqa/accuracy") over key `x` in the log of a run. Of two records with one x the later counts.
+    """The values of key `y` ("mlm/loss", "vqa/accuracy") over key `x` in the log of a run.
+    Of two records with one x the later counts.
 
     y may be a key of a training step or of the scores of an evaluation.
     """
@@ -123,7 +125,8 @@ def _line(points: list[tuple[float, float]], x: Callable, y: Callable, css: str)
 
 
 def draw(plot: Plot) -> str:
-    """A figure: title, legend with the last value of each curve, SVG. Long noisy curves are drawn faint under their moving average."""
+    """A figure: title, legend with the last value of each curve, SVG.
+    Long noisy curves are drawn faint under their moving average."""
     curves = [(curve, points) for curve in plot.curves if (points := curve.points(plot.log))]
     title = f"<figcaption><b>{escape(plot.title)}</b>"
     if not curves:

@@ -28,6 +28,7 @@ from vlfuse.types import (
 )
 
 Role = Literal["base", "image", "head", "cross"]
+Need = Literal["answers", "labels", "masks", "phrases", "queries", "boxes"]
 
 
 class System(nn.Module, ABC):
@@ -132,8 +133,8 @@ class Decoder(nn.Module, ABC):
     ) -> Tensor:
         """ids [N, T] -> [N, T, E], width `system.text_width`; each token sees those before it, itself and its image.
 
-        memory: of N images, or of N / k where rows in groups of k share one. mask [N, T]: True at real tokens; None, all.
-        past: what earlier calls computed of the tokens before these; it is added to.
+        memory: of N images, or of N / k where rows in groups of k share one. mask [N, T]: True at real tokens; None,
+        all. past: what earlier calls computed of the tokens before these; it is added to.
         """
 
 
@@ -141,7 +142,8 @@ class States:
     """What the heads of one step share: the image trunk and each text are encoded once, when first asked for."""
 
     def __init__(self, system: System, batch: Batch, generator: torch.Generator | None = None):
-        """generator: seeded alike on every process, so that what is drawn depends on the step and not on the process."""
+        """generator: seeded alike on every process, so that what is drawn depends on the step
+        and not on the process."""
         self.system, self.batch, self.generator = system, batch, generator
         self._image: ImageState | None = None
         self._maps: ImageState | None = None
@@ -189,6 +191,10 @@ class Head(nn.Module, ABC):
     """A pre-training objective or a downstream task on top of any system."""
 
     reads: ClassVar[str]  # the field of Batch it reads: captions, questions, statements, regions or grounding
+    needs: ClassVar[tuple[Need, ...]] = ()
+    """What training data must give beside these texts: targets over the head's own `answers` or `labels`; captions with
+    masked tokens (masks) or with the boxes that their phrases name (phrases); descriptions of regions (queries); or all
+    that a source of boxes gives, for itself alone (boxes)."""
 
     @abstractmethod
     def forward(self, system: System, states: States, batch: Batch) -> dict[str, Tensor]:
@@ -227,7 +233,8 @@ class Model(nn.Module):
         return self.head(head).decode(self.system, States(self.system, batch), batch)
 
     def parameter_roles(self) -> dict[str, tuple[Role, bool]]:
-        """Learning-rate role and whether weight decay applies, for every parameter: matrices decay, the rest does not."""
+        """Learning-rate role and whether weight decay applies, for every parameter: matrices decay,
+        the rest does not."""
         roles: dict[str, tuple[Role, bool]] = {}
         for name, parameter in self.named_parameters():
             role = self.system.role(name.removeprefix("system.")) if name.startswith("system.") else "head"

@@ -1,7 +1,7 @@
 """BridgeTower: a cross-modal encoder fed by a bridge from every top layer of ViT and RoBERTa (Xu et al. 2023).
 
-Shapes: B images, N texts or pairs, I patches, S = 1 + I image tokens (the class token first), T text tokens, C image width,
-W text width, D width of the cross-modal encoder, E embedding width, K cross-modal layers.
+Shapes: B images, N texts or pairs, I patches, S = 1 + I image tokens (the class token first), T text tokens, C image
+width, W text width, D width of the cross-modal encoder, E embedding width, K cross-modal layers.
 """
 
 from dataclasses import dataclass, field, replace
@@ -38,8 +38,8 @@ class BridgeTowerConfig:
     bridge_eps: float = 1e-5
     bridge: BridgeKind = "add"  # "none": the last layers of the backbones alone, as in METER (for comparison)
     embed_dim: int = 256  # contrastive space
-    # What an image is projected from: the top layer of ViT as published, or, as in Hugging Face's contrastive class, what the
-    # cross-modal encoder would read of it; that class also embeds the pair.
+    # What an image is projected from: the top layer of ViT as published, or, as in Hugging Face's contrastive class,
+    # what the cross-modal encoder would read of it; that class also embeds the pair.
     contrast: Literal["published", "transformers"] = "published"
     init: Literal["published", "scratch"] = (
         "published"  # "scratch" scales by fan-in: small widths starve at a std of 0.02
@@ -62,8 +62,8 @@ class BridgeTowerConfig:
 class BridgedImage(ImageState):
     """tokens [B, S, D]: the top layer of the ViT, transformed; lower: the kept layers below it, lowest first, likewise.
 
-    opening [B, S, D]: the first cross-modal layer up to where it meets the text. summary [B, C]: the class token of the top
-    layer as the ViT leaves it. picture [B] int64: first or second of a pair.
+    opening [B, S, D]: the first cross-modal layer up to where it meets the text. summary [B, C]: the class token of the
+    top layer as the ViT leaves it. picture [B] int64: first or second of a pair.
     """
 
     lower: tuple[Tensor, ...] = ()
@@ -103,9 +103,7 @@ class BridgeTower(System):
         self.text = TextEncoder(text)
         self.image_transform = nn.Linear(image.width, width)
         self.text_transform = nn.Linear(text.width, width)
-        self.token_types = nn.Embedding(
-            1 + PICTURES, width
-        )  # of a text token, and of those of the first and second picture
+        self.token_types = nn.Embedding(1 + PICTURES, width)  # text, first picture, second picture
         self.image_norm = nn.LayerNorm(width, eps=config.bridge_eps)
         self.text_norm = nn.LayerNorm(width, eps=config.bridge_eps)
         self.image_bridges = bridges(config)
@@ -132,8 +130,8 @@ class BridgeTower(System):
     # --- encode: all that one side can do alone --------------------------------------------------------------------
 
     def encode_image(self, images: Images) -> BridgedImage:
-        """The ViT, its top layers as the bridges take them (all after the one `norm_post`), and the first cross-modal layer
-        up to where it meets the text."""
+        """The ViT, its top layers as the bridges take them (all after the one `norm_post`), and the first cross-modal
+        layer up to where it meets the text."""
         x, grid, valid = self.image.embed(images.pixels, images.sizes)
         kept = []
         for number in range(self.config.image.layers):
@@ -147,7 +145,8 @@ class BridgeTower(System):
         return self._opened(state)
 
     def encode_text(self, text: Tokens) -> BridgedText:
-        """RoBERTa, its top layers as the bridges take them, and the first cross-modal layer up to where it meets the image."""
+        """RoBERTa, its top layers as the bridges take them, and the first cross-modal layer up to
+        where it meets the image."""
         y = self.text.embeddings(text.ids)
         kept = []
         for number in range(self.config.text.layers):
@@ -210,7 +209,8 @@ class BridgeTower(System):
         return image_layer.read(x_own, y_in, text.mask), text_layer.read(y_own, x_in, x_mask)
 
     def _image_input(self, state: BridgedImage, number: int, x: Tensor | None) -> Tensor:
-        """What layer `number` reads: the bridge of the uni-modal level and the cross-modal state x; at first the level alone."""
+        """What layer `number` reads: the bridge of the uni-modal level and the cross-modal state x;
+        at first the level alone."""
         if x is not None and self.config.bridge == "none":
             return x
         level = state.levels[number] + self.token_types(1 + state.picture)[:, None]
@@ -223,7 +223,8 @@ class BridgeTower(System):
         return self.text_norm(level) if y is None else self.text_bridges[number - 1](level, y, state.mask)
 
     def looks(self, image: BridgedImage, text: BridgedText) -> list[Look]:  # type: ignore[override]
-        """Where each text token looks in the image, for every cross-modal layer; what falls on the class token is left out."""
+        """Where each text token looks in the image, for every cross-modal layer;
+        what falls on the class token is left out."""
         x: Tensor | None = None
         y: Tensor | None = None
         looks = []
@@ -256,7 +257,8 @@ class BridgeTower(System):
         return unit(self.pair_projection(pooled))
 
     def role(self, parameter: str) -> Role:
-        """What was not in the pre-trained backbones learns faster; token types and the temperature do not, as published."""
+        """What was not in the pre-trained backbones learns faster; token types and the temperature do not,
+        as published."""
         if parameter.startswith(("text.", "token_types", "temperature")):
             return "base"
         return "image" if parameter.startswith("image.") else "cross"

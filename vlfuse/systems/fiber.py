@@ -92,9 +92,7 @@ class Fiber(System):
             self.text.start_from_scratch()
             self.image.start_from_scratch()
             if self.image.position is not None:
-                nn.init.normal_(
-                    self.image.position, std=0.3
-                )  # as large as a patch, it would be most of what a token says
+                nn.init.normal_(self.image.position, std=0.3)  # as large as a patch, it would drown what a token shows
         self.pooled_width, self.text_width, self.embed_width = 2 * config.width, config.width, config.width
         self.image_width = swin.width(swin.blocks[first_image][0])
         self.vocab_size, self.max_tokens = text.vocab_size, text.max_tokens

@@ -1,4 +1,5 @@
-"""FIBER's maps for regions: the two backbones fused as ever, the ends of the last stages kept (paper section 3.2, fine-grained stage).
+"""FIBER's maps for regions: the two backbones fused as ever, the ends of the last stages kept (paper section 3.2,
+fine-grained stage).
 
 Shapes: N pairs, I image tokens, C image width, D text width, h, w grid.
 """

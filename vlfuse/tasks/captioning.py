@@ -1,7 +1,8 @@
 """Captioning: writing a text about an image with the system's decoder (FIBER section 3.3), learnt in three ways.
 
 * mle: each word of people's captions, given those before it.
-* gold: the same, each word weighed by how likely a frozen copy of the model finds it and what follows (Pang and He 2021).
+* gold: the same, each word weighed by how likely a frozen copy of the model finds it and what follows (Pang
+  and He 2021).
 * cider: captions drawn from the model, rewarded by CIDEr-D (Rennie et al. 2017).
 
 Shapes: B images, N texts, T tokens, E width, V vocabulary, K samples an image.
@@ -39,10 +40,10 @@ END = "<eos>"  # closes both sides of a reward, so that stopping too soon or too
 class Learning:
     """How the head learns; nothing of it is part of a released model.
 
-    by: see the module. samples: K of cider; frequencies: its file of document frequencies (`CiderD.save`), by default those of the
-    captions it learns from. refresh: forward passes between two copies of gold. published: FIBER's released
-    arithmetic: gold divides by the number of padding tokens instead of words; cider draws with dropout on, takes the constant 1
-    as its baseline instead of the mean of an image's other samples, and counts raw words.
+    by: see the module. samples: K of cider; frequencies: its file of document frequencies (`CiderD.save`), by default
+    those of the captions it learns from. refresh: forward passes between two copies of gold. published: FIBER's
+    released arithmetic: gold divides by the number of padding tokens instead of words; cider draws with dropout on,
+    takes the constant 1 as its baseline instead of the mean of an image's other samples, and counts raw words.
     """
 
     by: Literal["mle", "gold", "cider"] = "mle"
@@ -76,7 +77,8 @@ class Captioning(WordHead):
     ):
         """start, end, pad: ids of the tokens that frame a text (RoBERTa's by default); never: ids that no text holds.
 
-        published_search: write with `search.published_beam_search`, as a published checkpoint did; its importer sets it.
+        published_search: write with `search.published_beam_search`, as a published checkpoint did;
+        its importer sets it.
         """
         super().__init__(system)
         self.writer = system.decoder()
@@ -89,7 +91,8 @@ class Captioning(WordHead):
         self._copies: list[tuple[System, Captioning]] = []  # in a list, for a copy is no part of this module
 
     def lend(self, spell: Callable[[Sequence[int]], str], max_text: int) -> None:
-        """Give the head its tokenizer's decode, and let it write texts as long as the model was trained on (start included)."""
+        """Give the head its tokenizer's decode, and let it write texts as long as the model was trained on (start
+        included)."""
         self.spell = spell
         self.decoding = replace(self.decoding, max_tokens=max_text - 1)
 
@@ -117,7 +120,8 @@ class Captioning(WordHead):
         return {"loss": mle, **scores}
 
     def log_probabilities(self, system: System, tokens: Tokens, memory: Rows) -> tuple[Tensor, Tensor]:
-        """log p of every token given those before it and the image, [N, T - 1], 0 at padding; and where there are tokens, bool."""
+        """log p of every token given those before it and the image, [N, T - 1], 0 at padding;
+        and where there are tokens, bool."""
         hidden = self.writer(system, tokens.ids, memory, tokens.mask)[:, :-1]
         real, targets = tokens.mask[:, 1:], tokens.ids[:, 1:]
         # Only real tokens reach the vocabulary, the widest matrix of all.
@@ -125,7 +129,8 @@ class Captioning(WordHead):
         return words.new_zeros(real.shape).masked_scatter(real, words), real
 
     def gold(self, found: Tensor, real: Tensor, behaviour: Tensor) -> Tensor:
-        """Mean over words of their weighted loss; found, behaviour: log-probabilities [N, T - 1] of the model and of its copy."""
+        """Mean over words of their weighted loss; found, behaviour: log-probabilities [N,
+        T - 1] of the model and of its copy."""
         weighted = -found * gold_weights(behaviour.exp(), real)
         if not self.learning.published:
             return global_mean(weighted.sum(), real.sum())
@@ -152,9 +157,7 @@ class Captioning(WordHead):
             raise DataError(
                 "captions are rewarded by comparison with all of an image's captions; a sample here has none"
             )
-        room = (
-            texts_of(batch, self.reads).tokens.ids.shape[1] + 4
-        )  # a drawn caption may be a little longer than given ones
+        room = texts_of(batch, self.reads).tokens.ids.shape[1] + 4  # a little more than given captions take
         decoding = Decoding(samples=self.learning.samples, max_tokens=min(room, system.max_tokens - 1))
         with torch.no_grad(), _training(self.learning.published, system, self):
             drawn = self.write(system, memory, decoding, generator=states.generator).ids.flatten(0, 1)
@@ -180,7 +183,8 @@ class Captioning(WordHead):
         return [*words, END]
 
     def policy_loss(self, system: System, memory: Rows, drawn: Tensor, rewards: Tensor) -> tuple[Tensor, Tensor]:
-        """Loss of drawn ids [B K, T], likelier the better they were rewarded; and their mean log-probabilities [B K]."""
+        """Loss of drawn ids [B K, T], likelier the better they were rewarded;
+        and their mean log-probabilities [B K]."""
         B, K = rewards.shape
         tokens = self._framed(drawn)
         found, real = self.log_probabilities(system, tokens, memory)
@@ -216,7 +220,8 @@ class Captioning(WordHead):
         prompt: Sequence[int] = (),
         generator: torch.Generator | None = None,
     ) -> Written:
-        """Texts about B images. memory: `self.writer.remember(system, image states)`; prompt: ids that every text begins with."""
+        """Texts about B images. memory: `self.writer.remember(system, image states)`; prompt:
+        ids that every text begins with."""
         words = torch.tensor([self.specials.start, *prompt], device=self.decoder.weight.device)
         writer = CachedWriter(self, system, memory, decoding.max_tokens + len(words))
         return write(writer, words.expand(len(memory), -1), decoding, self.specials, generator)
@@ -283,7 +288,8 @@ class CachedWriter:
 
 
 def gold_weights(probability: Tensor, real: Tensor) -> Tensor:
-    """max(Q p, 0.1) for each word: p its probability [N, T] under the copy, Q the mean of p over it and all words after it.
+    """max(Q p, 0.1) for each word: p its probability [N, T] under the copy,
+    Q the mean of p over it and all words after it.
 
     Source: GOLD (Pang and He 2021), equations 6 and 7, as FIBER uses it.
     """

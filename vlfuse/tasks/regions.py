@@ -1,6 +1,7 @@
 """From region predictions to boxes with labels: detection, phrase grounding and referring are one step.
 
-A label is a set of tokens: a class name in a prompt (detection), a phrase of a caption (grounding), a whole expression (referring).
+A label is a set of tokens: a class name in a prompt (detection), a phrase of a caption (grounding),
+a whole expression (referring).
 
 Shapes: N texts with one picture each, A places, T text tokens, L labels of one text, K found boxes.
 """
@@ -21,7 +22,8 @@ from vlfuse.types import Images, ImageState, Rows, TextState
 
 @dataclass(frozen=True)
 class Regions(Rows):
-    """Boxes [K, 4] in pixels of the picture as the model saw it, scores [K] in [0, 1], best first, labels [K] rows of the label map."""
+    """Boxes [K, 4] in pixels of the picture as the model saw it, scores [K] in [0, 1], best first,
+    labels [K] rows of the label map."""
 
     boxes: Tensor
     scores: Tensor
@@ -30,8 +32,9 @@ class Regions(Rows):
 
 @dataclass(frozen=True)
 class Keep:
-    """Which boxes to keep: at places whose label has a probability above `threshold`, the best `per_level` of each level; of
-    two with one label that overlap by more than `overlap` the better; the best `most` of a text. Defaults: as published for detection."""
+    """Which boxes to keep: at places whose label has a probability above `threshold`, the best `per_level` of each
+    level; of two with one label that overlap by more than `overlap` the better; the best `most` of a text. Defaults:
+    as published for detection."""
 
     threshold: float = 0.05
     per_level: int = 1000
@@ -55,7 +58,8 @@ def find(
 ) -> list[Regions]:
     """The boxes of every label of N texts, each about the image of its row; see `find_regions`.
 
-    image: a state of `encode_maps`; many prompts about one picture take `image[[0] * N]`. sizes [N, 2] true (height, width).
+    image: a state of `encode_maps`; many prompts about one picture take `image[[0] * N]`. sizes [N, 2] true (height,
+    width).
     """
     scores = head.scores(system.fuse_maps(image, text), sizes)
     levels = head.anchors(scores.grids, scores.codes.device)
@@ -73,9 +77,10 @@ def find_regions(
 ) -> list[Regions]:
     """The boxes of every label of every text.
 
-    levels: the anchors. sizes [N, 2] true (height, width) of the pictures; boxes are cut to them. maps: for each text [L, T], above 0
-    at the tokens of each label, whose mean probability is the label's; a label without tokens is found nowhere. pixel: see
-    `vlfuse.ops.boxes`. padding: quirk of the published detector, places beyond the picture are looked at, too.
+    levels: the anchors. sizes [N, 2] true (height, width) of the pictures; boxes are cut to them. maps: for each text
+    [L, T], above 0 at the tokens of each label, whose mean probability is the label's; a label without tokens is found
+    nowhere. pixel: see `vlfuse.ops.boxes`. padding: quirk of the published detector,
+    places beyond the picture are looked at, too.
     """
     anchors, counts = torch.cat(list(levels)), [len(level) for level in levels]
     place = torch.arange(len(anchors), device=anchors.device).split(counts)
@@ -98,8 +103,8 @@ def find_regions(
 
 
 def to_stored(found: Sequence[Regions], images: Images, owner: Sequence[int], pixel: float = 0.0) -> list[Regions]:
-    """With boxes in pixels of the pictures before their transform, on the CPU; owner: the row of `images` that each is about.
-    pixel: 1 makes boxes that end with their last pixel (`Grounding.pixel`) end behind it."""
+    """With boxes in pixels of the pictures before their transform, on the CPU; owner: the row of `images` that each is
+    about. pixel: 1 makes boxes that end with their last pixel (`Grounding.pixel`) end behind it."""
     assert images.stored is not None, "what shows pictures with boxes says how large they were"
     scales = (images.stored / images.sizes).flip(1)  # of x and y
     ends = images.sizes.new_tensor([0.0, 0.0, pixel, pixel], dtype=torch.float)

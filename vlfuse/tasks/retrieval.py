@@ -1,6 +1,7 @@
 """Image-text retrieval: contrastive, fused, and two-stage (contrastive top-k re-ranked by fusion; ALBEF section 5.1).
 
-Re-ranking is by what both stages know together (`ImageTextMatching.evidence`); by the fused score alone it is the published one.
+Re-ranking is by what both stages know together (`ImageTextMatching.evidence`);
+by the fused score alone it is the published one.
 
 Shapes: B images, N captions, E embedding width, K candidates.
 """
@@ -20,8 +21,8 @@ from vlfuse.types import Batch, ConfigError, ImageState, TaskError, TextState, c
 class Gallery:
     """A set of images and captions, each encoded once. owner [N]: the image of each caption.
 
-    The states take 4 bytes a number (base sizes: FIBER at 384 px 1.2 MB an image, 0.1 MB a caption; BridgeTower at 288 px 7 MB
-    and 0.4 MB) and stay where they were computed.
+    The states take 4 bytes a number (base sizes: FIBER at 384 px 1.2 MB an image, 0.1 MB a caption; BridgeTower at 288
+    px 7 MB and 0.4 MB) and stay where they were computed.
     """
 
     image: ImageState
@@ -60,8 +61,8 @@ def fused_logits(
     batch_size: int = 256,
     progress: Callable[[int, int], None] | None = None,
 ) -> Tensor:
-    """Logits of "not matched" and "matched" for pairs [P, 2] of (image, caption) rows: [P, 2]; progress(done, all) is called after
-    every batch."""
+    """Logits of "not matched" and "matched" for pairs [P, 2] of (image, caption) rows: [P, 2]; progress(done, all) is
+    called after every batch."""
     logits = []
     for start in range(0, len(pairs), batch_size):
         image, text = pairs[start : start + batch_size].unbind(1)
@@ -89,7 +90,8 @@ def fused_where(
     batch_size: int = 256,
     progress: Callable[[int, int], None] | None = None,
 ) -> Tensor:
-    """[B, N, 2] logits of "not matched" and "matched" where `wanted` [B, N] bool; elsewhere surely not matched, 0 and minus infinity."""
+    """[B, N, 2] logits of "not matched" and "matched" where `wanted` [B, N] bool; elsewhere surely not matched,
+    0 and minus infinity."""
     logits = gallery.similarity.new_zeros(*wanted.shape, 2, dtype=torch.float32)
     logits[..., 1] = float("-inf")
     logits[wanted] = fused_logits(system, matching, gallery, wanted.nonzero(), batch_size, progress)
@@ -118,8 +120,8 @@ def two_stage(
 
 @dataclass(frozen=True)
 class Reranked:
-    """Scores [B, N] of a gallery's pairs where `by_image` or `by_text` [B, N] bool, the candidates of image and of text queries:
-    `evidence` of both stages, and the logit of "matched" alone."""
+    """Scores [B, N] of a gallery's pairs where `by_image` or `by_text` [B, N] bool, the candidates of image and of text
+    queries: `evidence` of both stages, and the logit of "matched" alone."""
 
     similarity: Tensor
     by_image: Tensor
@@ -128,8 +130,9 @@ class Reranked:
     matched: Tensor
 
     def tables(self, published: bool = False) -> tuple[Tensor, Tensor]:
-        """Two [B, N] score tables, for image queries (compare along a row) and for text queries (along a column): candidates ranked
-        by the evidence (published: by the fused score alone); the rest keep their contrastive order below them."""
+        """Two [B, N] score tables, for image queries (compare along a row) and for text queries (along a column):
+        candidates ranked by the evidence (published: by the fused score alone);
+        the rest keep their contrastive order below them."""
         scores = self.matched if published else self.evidence
         return lift(self.similarity, scores, self.by_image), lift(self.similarity, scores, self.by_text)
 

@@ -42,8 +42,8 @@ class Specials:
 
 @dataclass(frozen=True)
 class Written:
-    """ids [B, K, T], best first, without start and end, filled with pad; scores [B, K]: log-probability, the end token's
-    included where it was reached, over the number of tokens to the power of `length_penalty`."""
+    """ids [B, K, T], best first, without start and end, filled with pad; scores [B, K]: log-probability, the end
+    token's included where it was reached, over the number of tokens to the power of `length_penalty`."""
 
     ids: Tensor
     scores: Tensor
@@ -54,8 +54,9 @@ class Decoding:
     """How to write. beam: hypotheses kept (1: greedy). max_tokens: at most so many, the end included, the prompt not.
 
     length_penalty: a hypothesis of n tokens scores its log-probability / n ** length_penalty.
-    samples: above 0, draw so many texts for each image instead of searching, at `temperature`, from the `top` likeliest tokens
-    (0: from all). published: the beam search of FIBER's released code, with its quirks, for comparison with its captions.
+    samples: above 0, draw so many texts for each image instead of searching, at `temperature`, from the `top` likeliest
+    tokens (0: from all). published: the beam search of FIBER's released code, with its quirks,
+    for comparison with its captions.
     """
 
     beam: int = 5
@@ -183,7 +184,8 @@ def _draw(log_probabilities: Tensor, decoding: Decoding, generator: torch.Genera
     chances = weights.softmax(-1)
     if generator is None or generator.device == chances.device:
         return torch.multinomial(chances, 1, generator=generator).squeeze(1)
-    # The generator of a step lives on the CPU, alike on every process; the race of exponentials draws as multinomial does.
+    # The generator of a step lives on the CPU, alike on every process;
+    # the race of exponentials draws as multinomial does.
     noise = torch.empty(chances.shape).exponential_(generator=generator).to(chances.device)
     return (chances / noise).argmax(-1)
 
@@ -194,9 +196,10 @@ def _draw(log_probabilities: Tensor, decoding: Decoding, generator: torch.Genera
 def published_beam_search(writer: Writer, prompt: Tensor, decoding: Decoding, specials: Specials) -> Written:
     """The search of FIBER's released code, for comparison with its captions; K hypotheses, best first.
 
-    What is particular: start and pad may be written, and pad ends a text as the end token does. An ended hypothesis stays in
-    the beam with V equal continuations, so that it soon fills the beam. Hypotheses compete by log-probability / length, where the
-    length belongs to the place in the beam and not to the hypothesis: it does not move when they change places.
+    What is particular: start and pad may be written, and pad ends a text as the end token does. An ended hypothesis
+    stays in the beam with V equal continuations, so that it soon fills the beam. Hypotheses compete by log-probability
+    / length, where the length belongs to the place in the beam and not to the hypothesis:
+    it does not move when they change places.
     """
     B, K, device = len(prompt), decoding.beam, prompt.device
     log_probabilities = _log_probabilities(writer.next(prompt), specials.never)

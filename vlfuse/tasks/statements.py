@@ -1,4 +1,5 @@
-"""Judging a statement about one picture or two: NLVR2 (Suhr et al. 2019), NLVR (2017), visual entailment (Xie et al. 2019).
+"""Judging a statement about one picture or two: NLVR2 (Suhr et al. 2019), NLVR (2017), visual entailment (Xie et al.
+2019).
 
 Shapes: N statements, P pooled width, L labels.
 """
@@ -19,10 +20,11 @@ from vlfuse.types import Answer, Batch, DataError, TaskError
 class StatementHead(Head):
     """Each picture is fused with the statement on its own; the pooled vectors, side by side, are classified.
 
-    scale: hidden width of the classifier, in pooled widths. dropout: of what it reads (BridgeTower for NLVR2: 1.5 and 0.1).
+    scale: hidden width of the classifier, in pooled widths. dropout: of what it reads (BridgeTower for NLVR2:
+    1.5 and 0.1).
     """
 
-    reads = "statements"
+    reads, needs = "statements", ("labels",)
     labels: ClassVar[tuple[str, ...]]
     pictures: ClassVar[int]
 

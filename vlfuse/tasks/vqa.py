@@ -18,11 +18,11 @@ from vlfuse.types import Answer, Batch, ConfigError, DataError
 class Vqa(Head):
     """scale: hidden width of the classifier, in pooled widths (BridgeTower: 2)."""
 
-    reads = "questions"
+    reads, needs = "questions", ("answers",)
 
     def __init__(self, system: System, answers: tuple[str, ...], single: bool = False, scale: float = 1.0):
-        """single: of the answers one is right and softmax says which, where data have one answer to a question. Else each answer is
-        right or wrong by itself, as published."""
+        """single: of the answers one is right and softmax says which, where data have one answer to a question. Else
+        each answer is right or wrong by itself, as published."""
         super().__init__()
         self.single = single
         if not answers:
@@ -36,7 +36,8 @@ class Vqa(Head):
             nn.Linear(hidden, len(self.answers)),
         )
         self.apply(init_normal)
-        # Every answer starts at probability 1 / A; from 1 / 2 a small model spends its first thousand steps getting there.
+        # Every answer starts at probability 1 / A; from 1 / 2 a small model spends its first thousand steps getting
+        # there.
         nn.init.constant_(self.classifier[-1].bias, -math.log(len(self.answers)))  # type: ignore[arg-type]
 
     def settings(self) -> dict[str, Any]:
@@ -50,8 +51,8 @@ class Vqa(Head):
         return self.classifier(system.pooled(states.image[questions.owner], states.text(self.reads))).float()
 
     def forward(self, system: System, states: States, batch: Batch) -> dict[str, Tensor]:
-        """Binary cross-entropy against the annotators' soft scores, summed over answers, or cross-entropy (`single`); mean over
-        questions."""
+        """Binary cross-entropy against the annotators' soft scores, summed over answers, or cross-entropy (`single`);
+        mean over questions."""
         target = texts_of(batch, self.reads).target
         if target is None:
             raise DataError("the questions of this batch carry no answers; training needs them")

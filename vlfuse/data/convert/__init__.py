@@ -19,9 +19,8 @@ from vlfuse.data.convert.open_images import convert_open_images
 from vlfuse.data.convert.refcoco import convert_refcoco
 from vlfuse.data.convert.report import Report
 from vlfuse.data.convert.snli_ve import convert_snli_ve
-from vlfuse.data.convert.vg_qa import convert_vg_qa as convert_vg_qa_for_vqa
 from vlfuse.data.convert.visual_genome import convert_visual_genome
-from vlfuse.data.convert.visual_genome_texts import convert_vg_captions, convert_vg_qa
+from vlfuse.data.convert.visual_genome_texts import convert_vg_captions, convert_vg_qa, convert_vg_qa_for_vqa
 from vlfuse.data.convert.vqa_rad import convert_vqa_rad
 from vlfuse.data.convert.vqa_v2 import convert_vqa_v2
 from vlfuse.data.convert.web_captions import convert_conceptual, convert_sbu
@@ -55,7 +54,8 @@ CONVERTERS: dict[str, Callable[[Path, Path], Report]] = {
 
 
 def convert(name: str, source: Path, out: Path) -> Report:
-    """Run the converter of that name. Raises DataError also where a file is readable but not laid out as its format says."""
+    """Run the converter of that name. Raises DataError also where a file is readable but not laid out
+    as its format says."""
     try:
         return CONVERTERS[name](source, out)
     except (KeyError, TypeError, AttributeError, ValueError, IndexError) as error:

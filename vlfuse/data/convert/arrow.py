@@ -17,10 +17,11 @@ def convert_arrow(source: Path, out: Path) -> Report:
     """source: folder with `*.arrow` files of captions (columns image, caption), questions (image, questions, answers,
     answer_scores, question_id) or pairs (image_0, image_1, questions, answers, identifier). Needs pyarrow.
 
-    Writes `out/NAME.jsonl` for each file and its pictures, as they are stored, below `out/images/NAME/`. Rows are counted.
+    Writes `out/NAME.jsonl` for each file and its pictures, as they are stored, below `out/images/NAME/`.
+    Rows are counted.
 
-    The files keep answers' scores, not people's answers: ten answers are made that score the same, with "(not kept N)" in the place
-    of those that the files left out.
+    The files keep answers' scores, not people's answers: ten answers are made that score the same, with "(not kept N)"
+    in the place of those that the files left out.
     """
     report = Report()
     for listing in find(source, "*.arrow", "Arrow files"):

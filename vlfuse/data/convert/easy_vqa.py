@@ -9,7 +9,8 @@ from vlfuse.types import Question, Sample
 
 
 def convert_easy_vqa(source: Path, out: Path) -> Report:
-    """source: folder with `SPLIT.jsonl` and `SPLIT.tar`. Writes `out/SPLIT.jsonl`, one sample a picture, and `out/images/`."""
+    """source: folder with `SPLIT.jsonl` and `SPLIT.tar`. Writes `out/SPLIT.jsonl`, one sample a picture,
+    and `out/images/`."""
     report = Report()
     for listing in find(source, "*.jsonl", "easy-VQA"):
         split = listing.stem

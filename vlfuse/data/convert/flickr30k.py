@@ -28,8 +28,8 @@ class Marked:
 
 @dataclass
 class Things:
-    """What one annotation file says: boxes [xmin, ymin, xmax, ymax] of each thing as written (pixels counted from 1, both ends
-    inside), things without a box, and those that are the whole scene."""
+    """What one annotation file says: boxes [xmin, ymin, xmax, ymax] of each thing as written (pixels counted from 1,
+    both ends inside), things without a box, and those that are the whole scene."""
 
     width: int = 0
     height: int = 0
@@ -40,11 +40,11 @@ class Things:
 
 
 def convert_flickr30k(source: Path, out: Path) -> Report:
-    """source: folder with `Sentences/ID.txt`, `Annotations/ID.xml`, pictures `ID.jpg` anywhere below it and, if wanted, the lists
-    `train.txt`, `val.txt`, `test.txt` of ids.
+    """source: folder with `Sentences/ID.txt`, `Annotations/ID.xml`, pictures `ID.jpg` anywhere below it and, if wanted,
+    the lists `train.txt`, `val.txt`, `test.txt` of ids.
 
-    Writes `out/SPLIT.jsonl` (`all.jsonl` without lists), one sample a picture with its sentences and those phrases that have
-    boxes. Rows are phrases. Pictures stay where they are; the records name them relative to `out`.
+    Writes `out/SPLIT.jsonl` (`all.jsonl` without lists), one sample a picture with its sentences and those phrases that
+    have boxes. Rows are phrases. Pictures stay where they are; the records name them relative to `out`.
     """
     report = Report()
     found = find(source, "Sentences/*.txt", "Flickr30k Entities")

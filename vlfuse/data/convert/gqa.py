@@ -10,8 +10,9 @@ from vlfuse.types import Question, Sample
 
 
 def convert_gqa(source: Path, out: Path) -> Report:
-    """source: folder with `SPLIT_balanced_questions.json`, `SPLIT_all_questions.json` or the parts of `train_all_questions/`, and
-    pictures `ID.jpg` anywhere below it. Writes `out/NAME.jsonl` for each file, one sample a picture; test files have no answers.
+    """source: folder with `SPLIT_balanced_questions.json`, `SPLIT_all_questions.json` or the parts of
+    `train_all_questions/`, and pictures `ID.jpg` anywhere below it. Writes `out/NAME.jsonl` for each file, one sample a
+    picture; test files have no answers.
 
     Pictures stay where they are; the records name them relative to `out`.
     """

@@ -13,8 +13,9 @@ from vlfuse.types import Sample
 def convert_karpathy(source: Path, out: Path) -> Report:
     """source: folder with `dataset_coco.json` or `dataset_flickr30k.json`, and the pictures anywhere below it.
 
-    Writes `out/SPLIT.jsonl` (train, restval where there is one, val, test), one sample a picture with all its captions. COCO's
-    usual training set is train and restval together. Pictures stay where they are; the records name them relative to `out`.
+    Writes `out/SPLIT.jsonl` (train, restval where there is one, val, test), one sample a picture with all its captions.
+    COCO's usual training set is train and restval together. Pictures stay where they are;
+    the records name them relative to `out`.
     """
     report = Report()
     pictures = {path.name: path for path in source.glob("**/*.jpg")}

@@ -13,8 +13,9 @@ from vlfuse.data.convert.report import Pictures, Report, find, read_json
 def convert_lvis(source: Path, out: Path) -> Report:
     """source: folder with `lvis*.json`, in it or in `annotations/`, and COCO's pictures anywhere below it.
 
-    Writes `out/FILE.jsonl` and `out/categories.json`: id, name and frequency (r, c, f) of every category. `absent` of a record are
-    the categories known not to be in its picture, `partial` those of which not every thing has a box. Rows are pictures.
+    Writes `out/FILE.jsonl` and `out/categories.json`: id, name and frequency (r, c, f) of every category. `absent` of a
+    record are the categories known not to be in its picture, `partial` those of which not every thing has a box.
+    Rows are pictures.
     """
     report, pictures = Report(), Pictures(source)
     listings = sorted([*source.glob("lvis*.json"), *source.glob("annotations/lvis*.json")])

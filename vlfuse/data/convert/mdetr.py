@@ -1,5 +1,5 @@
-"""MDETR's grounding files (Kamath et al. 2021): captions with boxes whose characters are marked. Mixed data, Flickr30k and RefCOCO/+/g
-come in this form, also for FIBER and GLIP."""
+"""MDETR's grounding files (Kamath et al. 2021): captions with boxes whose characters are marked. Mixed data, Flickr30k
+and RefCOCO/+/g come in this form, also for FIBER and GLIP."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ REFERRING = "refcoco"  # dataset_name begins with it where a caption means one t
 def convert_mdetr(source: Path, out: Path) -> Report:
     """source: folder with such `*.json`, in it or in `annotations/`, and the pictures they name anywhere below it.
 
-    Writes `out/FILE.jsonl`, one sample a picture: with captions and phrases, or for RefCOCO/+/g with expressions. Rows are boxes.
-    Pictures stay where they are; the records name them relative to `out`.
+    Writes `out/FILE.jsonl`, one sample a picture: with captions and phrases, or for RefCOCO/+/g with expressions. Rows
+    are boxes. Pictures stay where they are; the records name them relative to `out`.
     """
     report, pictures, written = Report(), Pictures(source), False
     for listing in sorted([*source.glob("*.json"), *source.glob("annotations/*.json")]):

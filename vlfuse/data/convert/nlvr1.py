@@ -14,7 +14,8 @@ PICTURE = {"width": 400, "height": 100}
 
 
 def convert_nlvr1(source: Path, out: Path) -> Report:
-    """source: folder with `annotations/SPLIT.jsonl` and `shards/SPLIT-*.tar`. Writes `out/SPLIT.jsonl` and `out/images/`."""
+    """source: folder with `annotations/SPLIT.jsonl` and `shards/SPLIT-*.tar`.
+    Writes `out/SPLIT.jsonl` and `out/images/`."""
     report = Report()
     for listing in find(source, "annotations/*.jsonl", "NLVR"):
         split = listing.stem

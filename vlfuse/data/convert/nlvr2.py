@@ -12,11 +12,11 @@ from vlfuse.types import Sample, Statement
 
 
 def convert_nlvr2(source: Path, out: Path) -> Report:
-    """source: folder with the authors' `SPLIT.json` files (one JSON object a line), in it or in `data/`, and the pictures below
-    `images/`, whose names are `IDENTIFIER-img0.png` with the identifier less its last number.
+    """source: folder with the authors' `SPLIT.json` files (one JSON object a line), in it or in `data/`, and the
+    pictures below `images/`, whose names are `IDENTIFIER-img0.png` with the identifier less its last number.
 
-    Writes `out/SPLIT.jsonl`, one sample a pair with all its statements. Pictures stay where they are; the records name them
-    relative to `out`.
+    Writes `out/SPLIT.jsonl`, one sample a pair with all its statements. Pictures stay where they are; the records name
+    them relative to `out`.
     """
     report = Report()
     pictures = {path.name: path for path in source.glob("images/**/*.png")}

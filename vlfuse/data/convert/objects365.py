@@ -17,10 +17,11 @@ from vlfuse.types import DataError, Region, Sample
 
 
 def convert_objects365(source: Path, out: Path) -> Report:
-    """source: folder with `zhiyuan_objv2_SPLIT.json` (or `objects365*.json`), in it or in `annotations/`, and pictures anywhere below;
-    or with a `NAME.yaml` that names TSV files under the keys `img` and `label`.
+    """source: folder with `zhiyuan_objv2_SPLIT.json` (or `objects365*.json`), in it or in `annotations/`, and pictures
+    anywhere below; or with a `NAME.yaml` that names TSV files under the keys `img` and `label`.
 
-    Writes `out/FILE.jsonl`; pictures stay where they are, but those in TSV are written to `out/images/`. Rows are pictures.
+    Writes `out/FILE.jsonl`; pictures stay where they are, but those in TSV are written to `out/images/`.
+    Rows are pictures.
     """
     report = Report()
     sheets = sorted(source.glob("*.yaml"))

@@ -1,4 +1,5 @@
-"""ODVG (Grounding DINO's open re-implementations): a JSON object a line, with boxes of classes or of a caption's phrases."""
+"""ODVG (Grounding DINO's open re-implementations): a JSON object a line,
+with boxes of classes or of a caption's phrases."""
 
 from __future__ import annotations
 
@@ -14,11 +15,12 @@ from vlfuse.types import Box, Phrase, Region, Sample, Span
 
 
 def convert_odvg(source: Path, out: Path) -> Report:
-    """source: folder with `*.jsonl` or `*.json` of such lines, where wanted `*label_map*.json` (number -> name), and pictures anywhere
-    below it. Boxes are [x0, y0, x1, y1].
+    """source: folder with `*.jsonl` or `*.json` of such lines, where wanted `*label_map*.json` (number -> name), and
+    pictures anywhere below it. Boxes are [x0, y0, x1, y1].
 
-    Writes `out/FILE.jsonl`: "detection" becomes regions, "grounding" a caption with phrases, found by their `tokens_positive` or by
-    their words. Rows are boxes. Pictures stay where they are; the records name them relative to `out`.
+    Writes `out/FILE.jsonl`: "detection" becomes regions, "grounding" a caption with phrases, found by their
+    `tokens_positive` or by their words. Rows are boxes. Pictures stay where they are;
+    the records name them relative to `out`.
     """
     report, pictures = Report(), Pictures(source)
     maps = sorted(source.glob("*label_map*.json"))

@@ -21,8 +21,8 @@ def convert_open_images(source: Path, out: Path) -> Report:
     """source: folder with `*SPLIT-annotations-bbox.csv`, `*class-descriptions-boxable.csv`, where wanted
     `*SPLIT-annotations-human-imagelabels-boxable.csv`, and pictures `ID.jpg` anywhere below it.
 
-    Writes `out/SPLIT.jsonl`; a box around a group is a crowd, and `absent` are labels that people judged not to be there. Rows are
-    boxes. Pictures stay where they are; the records name them relative to `out`.
+    Writes `out/SPLIT.jsonl`; a box around a group is a crowd, and `absent` are labels that people judged not to be
+    there. Rows are boxes. Pictures stay where they are; the records name them relative to `out`.
     """
     report, pictures = Report(), Pictures(source)
     listings = find(source, "*annotations-bbox.csv", "Open Images")

@@ -14,11 +14,11 @@ from vlfuse.types import DataError, Expression, Sample
 
 
 def convert_refcoco(source: Path, out: Path) -> Report:
-    """source: folder with `refs(NAME).p` (or the same list as `refs*.json`), `instances.json`, and COCO's train2014 pictures anywhere
-    below it.
+    """source: folder with `refs(NAME).p` (or the same list as `refs*.json`), `instances.json`, and COCO's train2014
+    pictures anywhere below it.
 
-    Writes `out/SPLIT.jsonl`, one sample a picture with its expressions (`out/NAME-SPLIT.jsonl` where there are several files of
-    references). Rows are sentences. Pictures stay where they are; the records name them relative to `out`.
+    Writes `out/SPLIT.jsonl`, one sample a picture with its expressions (`out/NAME-SPLIT.jsonl` where there are several
+    files of references). Rows are sentences. Pictures stay where they are; the records name them relative to `out`.
     """
     report, pictures = Report(), Pictures(source)
     listings = sorted([*source.glob("refs*.p"), *source.glob("refs*.json")]) or find(source, "refs*.p", "RefCOCO")

@@ -18,8 +18,8 @@ from vlfuse.types import Box, DataError, Sample
 
 @dataclass
 class Report:
-    """Rows of the source read and kept, and why others were dropped; boxes that were cut or left out, and why; samples written to
-    each file."""
+    """Rows of the source read and kept, and why others were dropped; boxes that were cut or left out, and why; samples
+    written to each file."""
 
     read: int = 0
     kept: int = 0

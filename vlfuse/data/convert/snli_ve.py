@@ -13,8 +13,8 @@ from vlfuse.types import Sample, Statement
 def convert_snli_ve(source: Path, out: Path) -> Report:
     """source: folder with `snli_ve_SPLIT.jsonl` and Flickr30k's pictures `ID.jpg` anywhere below it.
 
-    Writes `out/SPLIT.jsonl`, one sample a picture with all its sentences. Sentences that the annotators did not agree on (label -)
-    are dropped. Pictures stay where they are; the records name them relative to `out`.
+    Writes `out/SPLIT.jsonl`, one sample a picture with all its sentences. Sentences that the annotators did not agree
+    on (label -) are dropped. Pictures stay where they are; the records name them relative to `out`.
     """
     report = Report()
     pictures = {path.stem: path for path in source.glob("**/*.jpg")}

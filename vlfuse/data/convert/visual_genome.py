@@ -15,8 +15,8 @@ from vlfuse.types import Expression, Sample
 def convert_visual_genome(source: Path, out: Path) -> Report:
     """source: folder with `region_descriptions.json`, `image_data.json` and pictures `ID.jpg` anywhere below it.
 
-    Writes `out/all.jsonl`, one sample a picture: each region is an expression (though it may fit other things of the picture,
-    too). Rows are regions. Half of the pictures are COCO's: see `vlfuse data leaks` before training on them.
+    Writes `out/all.jsonl`, one sample a picture: each region is an expression (though it may fit other things of the
+    picture, too). Rows are regions. Half of the pictures are COCO's: see `vlfuse data leaks` before training on them.
     """
     report, pictures = Report(), Pictures(source)
     (listing,) = find(source, "region_descriptions.json", "Visual Genome")

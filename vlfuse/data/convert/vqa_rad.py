@@ -10,7 +10,8 @@ from vlfuse.types import Question, Sample
 
 
 def convert_vqa_rad(source: Path, out: Path) -> Report:
-    """source: folder with `SPLIT.jsonl` and `images/`. Writes `out/SPLIT.jsonl`, one sample a picture, and `out/images/`.
+    """source: folder with `SPLIT.jsonl` and `images/`. Writes `out/SPLIT.jsonl`, one sample a picture,
+    and `out/images/`.
 
     Answers are lower-cased: their case varies without meaning.
     """

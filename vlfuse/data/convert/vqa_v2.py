@@ -13,7 +13,8 @@ def convert_vqa_v2(source: Path, out: Path) -> Report:
     """source: folder with the published `v2_OpenEnded_mscoco_SPLIT_questions.json` and, where answers are public,
     `v2_mscoco_SPLIT_annotations.json`; pictures `COCO_SPLIT_000000000042.jpg` or `000000000042.jpg` anywhere below it.
 
-    Writes `out/SPLIT.jsonl`, one sample a picture. Pictures stay where they are; the records name them relative to `out`.
+    Writes `out/SPLIT.jsonl`, one sample a picture. Pictures stay where they are;
+    the records name them relative to `out`.
     """
     report = Report()
     pictures = {path.stem.rpartition("_")[2]: path for path in source.glob("**/*.jpg")}

@@ -23,7 +23,8 @@ def convert_conceptual(source: Path, out: Path) -> Report:
 
 
 def convert_sbu(source: Path, out: Path) -> Report:
-    """source: folder with the authors' `SBU_captioned_photo_dataset_urls.txt` and `..._captions.txt`, or with TSV files as above."""
+    """source: folder with the authors' `SBU_captioned_photo_dataset_urls.txt` and `..._captions.txt`,
+    or with TSV files as above."""
     addresses = source / "SBU_captioned_photo_dataset_urls.txt"
     if not addresses.is_file():
         return convert_conceptual(source, out)
@@ -48,8 +49,9 @@ def _columns(listing: Path) -> Iterator[tuple[str, str]]:
 
 
 def _convert(rows: Iterator[tuple[str, str]], source: Path, out: Path, name: str, report: Report) -> None:
-    """Pictures are looked for in `source/images/NAME/` or `source/images/`, named by the line's number from 0 on (zeros in front
-    are welcome), as downloaders leave them; lines without one are dropped. With no folder `images` the records keep the addresses."""
+    """Pictures are looked for in `source/images/NAME/` or `source/images/`, named by the line's number from 0 on (zeros
+    in front are welcome), as downloaders leave them; lines without one are dropped.
+    With no folder `images` the records keep the addresses."""
     folder = next((f for f in (source / "images" / name, source / "images") if f.is_dir()), None)
     pictures = {} if folder is None else {int(p.stem): p for p in folder.rglob("*") if p.suffix.lower() in PICTURES and p.stem.isdigit()}  # fmt: skip
     if folder is not None and not pictures:

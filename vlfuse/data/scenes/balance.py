@@ -21,7 +21,8 @@ BUCKETS = 2**14  # features are hashed; collisions are rare among a few thousand
 
 @dataclass(frozen=True)
 class Balance:
-    """Accuracies in [0, 1] on `number` held-out texts: of the reader, of the commonest label, and of the reader by kind."""
+    """Accuracies in [0, 1] on `number` held-out texts: of the reader, of the commonest label,
+    and of the reader by kind."""
 
     accuracy: float
     majority: float

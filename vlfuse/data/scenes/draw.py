@@ -68,7 +68,8 @@ def draw_scene(scene: Scene, side: int) -> np.ndarray:
 
 @cache
 def _sprite(kind: tuple[str, str, str, str], width: int, height: int) -> tuple[np.ndarray, np.ndarray]:
-    """A thing as (ink, ground), uint16 [height, width, 3] and [height, width, 1]: picture * ground + ink is 256-fold."""
+    """A thing as (ink, ground), uint16 [height, width, 3] and [height, width, 1]:
+    picture * ground + ink is 256-fold."""
     _, pattern, colour, shape = kind
     rim = max(1.0, 0.06 * max(width, height))  # a plain rim keeps the outline of a patterned thing whole
     whole = _mask(shape, width, height, 0)
@@ -118,7 +119,8 @@ def _corners(shape: str, w: int, h: int, rim: float) -> list[tuple[float, float]
 
 
 def _marks(pattern: str, shape: str, width: int, height: int) -> Image.Image:
-    """White stripes or dots over the whole box. Steps are whole pixels and at least 4, or they would blur at 64 pixels."""
+    """White stripes or dots over the whole box. Steps are whole pixels and at least 4,
+    or they would blur at 64 pixels."""
     step = max(4, round(max(width, height) / 4.5)) * FINE
     w, h = width * FINE, height * FINE
     marks = Image.new("L", (w, h))

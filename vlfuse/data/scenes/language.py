@@ -1,4 +1,5 @@
-"""How scenes are put into words: names of things, unambiguous references, captions with the things their phrases name."""
+"""How scenes are put into words: names of things, unambiguous references,
+captions with the things their phrases name."""
 
 from __future__ import annotations
 

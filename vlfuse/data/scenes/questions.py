@@ -70,13 +70,31 @@ def toss(rng: random.Random, true: Sequence[T], false: Sequence[T]) -> tuple[boo
 
 
 def tally(view: View, rng: random.Random, spec: Spec) -> list[tuple[tuple[str, ...], int]]:
-    """What could be mentioned at `spec` with its number in the scene: all there is, and one or two things there are not."""
+    """What could be mentioned at `spec` with its number in the scene: all there is,
+    and one or two things there are not."""
     found = [(values, len(indices)) for values, indices in view.groups(spec).items()]
     for _ in range(2):
         values = absent(view, rng, spec)
         if values is not None:
             found.append((values, 0))
     return found
+
+
+def there_or_not(view: View, rng: random.Random, spec: Spec) -> tuple[bool, str] | None:
+    """The name of something at `spec`, and whether it is there, by a fair coin."""
+    claims = tally(view, rng, spec)
+    found = toss(rng, [c for c in claims if c[1]], [c for c in claims if not c[1]])
+    return found and (found[0], name(rng, spec, found[1][0]))
+
+
+def two_related(view: View, rng: random.Random) -> tuple[str, str, list[str]] | None:
+    """Descriptions of two things, and the relations that clearly hold of the first and the second."""
+    first, second = rng.sample(range(len(view.things)), 2)
+    clear = [r for r in RELATIONS if relation_holds(r, view.things[first], view.things[second])]
+    if not clear:
+        return None
+    one, other = refer(view, rng, first, places=False), refer(view, rng, second, places=False)
+    return None if one is None or other is None else (one, other, clear)
 
 
 def _yes(value: bool) -> str:
@@ -101,12 +119,10 @@ def existence(view: View, rng: random.Random) -> Asked:
     spec = pick(rng, MENTIONED)
     if rng.random() < 0.2:
         return _existence_at_place(view, rng, spec)
-    claims = tally(view, rng, spec)
-    found = toss(rng, [c for c in claims if c[1]], [c for c in claims if not c[1]])
+    found = there_or_not(view, rng, spec)
     if found is None:
         return None
-    there, (values, _) = found
-    words = name(rng, spec, values)
+    there, words = found
     if rng.random() < 0.15:
         form = pick(rng, EXISTS_NOT)
         return form.format(words if "no {}" in form else a(words)), _yes(not there)
@@ -203,13 +219,10 @@ def place(view: View, rng: random.Random) -> Asked:
 
 def relation(view: View, rng: random.Random) -> Asked:
     """Whether, or on which side, one thing lies of another."""
-    first, second = rng.sample(range(len(view.things)), 2)
-    clear = [r for r in RELATIONS if relation_holds(r, view.things[first], view.things[second])]
-    if not clear:
+    found = two_related(view, rng)
+    if found is None:
         return None
-    one, other = refer(view, rng, first, places=False), refer(view, rng, second, places=False)
-    if one is None or other is None:
-        return None
+    one, other, clear = found
     true = pick(rng, clear)
     if rng.random() < 0.3:
         if true in ("left", "right"):

@@ -9,19 +9,17 @@ import random
 from collections.abc import Callable
 
 from vlfuse.data.scenes.language import NUMBERS, RELATED, RELATED_SHORT, a, absent, name, plural, refer
-from vlfuse.data.scenes.questions import MENTIONED, tally, toss
+from vlfuse.data.scenes.questions import MENTIONED, tally, there_or_not, toss, two_related
 from vlfuse.data.scenes.world import (
     COLOUR,
     OPPOSITE,
     PATTERN,
-    RELATIONS,
     SHAPE,
     SIZE,
     Spec,
     View,
     is_held_out,
     pick,
-    relation_holds,
 )
 
 Stated = tuple[str, bool] | None
@@ -67,12 +65,10 @@ PRESENT = (
 
 def _present(view: View, rng: random.Random) -> Stated:
     spec = pick(rng, MENTIONED)
-    claims = tally(view, rng, spec)
-    found = toss(rng, [c for c in claims if c[1]], [c for c in claims if not c[1]])
+    found = there_or_not(view, rng, spec)
     if found is None:
         return None
-    there, (values, _) = found
-    words = name(rng, spec, values)
+    there, words = found
     if rng.random() < 0.2:
         return f"there is no {words}." if rng.random() < 0.5 else f"there are no {plural(words)}.", not there
     return pick(rng, PRESENT).format(a(words)), there
@@ -133,13 +129,10 @@ def every(rng: random.Random, subject: int, attribute: int, values: tuple[str, .
 
 
 def _related(view: View, rng: random.Random) -> Stated:
-    first, second = rng.sample(range(len(view.things)), 2)
-    clear = [r for r in RELATIONS if relation_holds(r, view.things[first], view.things[second])]
-    if not clear:
+    found = two_related(view, rng)
+    if found is None:
         return None
-    one, other = refer(view, rng, first, places=False), refer(view, rng, second, places=False)
-    if one is None or other is None:
-        return None
+    one, other, clear = found
     true, label = pick(rng, clear), rng.random() < 0.5
     return f"{one} is {pick(rng, (RELATED, RELATED_SHORT))[true if label else OPPOSITE[true]]} {other}.", label
 
