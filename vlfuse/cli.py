@@ -49,6 +49,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             if processes > 1 and not {"-h", "--help"} & set(given):
                 return run_in(processes, main, [*given, *([TRACEBACK] if traceback else [])])
         return import_module(f"vlfuse.commands.{MODULES.get(given[0], given[0])}").main(given[1:]) or 0
+    except BrokenPipeError:  # whoever read the output has stopped, as `| head` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what Python itself still writes at its end
+        return 1
     except VlfuseError as error:
         if traceback:
             raise

@@ -12,6 +12,7 @@ from rich.table import Table
 from tyro.conf import Positional
 
 from vlfuse.checkpoints.config import unknown
+from vlfuse.checkpoints.hub import model_config, resolve_model
 from vlfuse.data.readers import open_dataset
 from vlfuse.types import ConfigError, Sample
 
@@ -20,17 +21,22 @@ NAMED = 20  # records of one kind that are listed; the rest is counted
 LISTED = 12  # most frequent answers and labels
 
 
-def check(data: Positional[str], tokenizer: str = "", max_text: int = 40) -> int:
+def check(data: Positional[str], model: str = "", tokenizer: str = "", max_text: int = 40) -> int:
     """Read every record, open every picture, and name what a run could not use. The exit code is 1 where there is such.
 
     Args:
         data: FILE.jsonl, SHARDS.tar, COCO FILE.json@IMAGES or scenes:N.
-        tokenizer: With it, texts that a model would cut off are counted: "scenes", a folder or a hub id.
-        max_text: Tokens that the model reads.
+        model: With it, texts that this model would cut off are counted: a name, a folder or a hub id.
+        tokenizer: The same where there is no model yet: "scenes", a folder or a hub id.
+        max_text: Tokens that the model to come will read.
     """
     from vlfuse.data.check import check as look
     from vlfuse.data.tokenizer import Tokenizer
 
+    if model and tokenizer:
+        raise ConfigError("--model has a tokenizer of its own; leave --tokenizer out")
+    if model:
+        tokenizer, max_text = str(resolve_model(model)), model_config(model).preprocessing.max_text
     report = look(open_dataset(data), Tokenizer.load(tokenizer) if tokenizer else None, max_text)
     for problem in report.problems:
         console.print(f"unusable ({problem.kind}): {problem}", markup=False)

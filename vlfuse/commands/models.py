@@ -19,6 +19,8 @@ USES = {
     "entailment": "entails",
     "itc": "match, embed",
     "itm": "match",
+    "caption": "caption",
+    "grounding": "detect, ground, refer",
 }
 
 
@@ -36,7 +38,7 @@ def run(models: Positional[tuple[str, ...]] = ()) -> None:
     table = Table("model", "system", "heads", "used by", "pictures", "texts")
     for name, folder in folders.items():
         config = model_config(folder)
-        uses = dict.fromkeys(USES[head] for head in config.heads if head in USES)
+        uses = dict.fromkeys(use for head in config.heads if head in USES for use in USES[head].split(", "))
         given = config.preprocessing
         table.add_row(
             name, config.system, ", ".join(config.heads) or "none", ", ".join(uses), f"{given.size} px", f"{given.max_text} tokens"

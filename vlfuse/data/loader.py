@@ -165,7 +165,8 @@ class Loader:
             )
         if not len(self):
             raise ConfigError(
-                f"the dataset has {len(dataset)} samples, fewer than one batch of {batch_size}; lower the batch size"
+                f"the dataset has {len(dataset)} samples, fewer than one batch of {batch_size}; lower the batch size "
+                f"(in a run that of its source, as in --sources.0.batch-size {len(dataset)})"
             )
 
     def __len__(self) -> int:

@@ -188,9 +188,9 @@ def _evaluations(asked: Asked, tasks: Sequence[str]) -> tuple[Evaluation, ...]:
 
 
 def _sources(found: Sequence[tuple[str, Reads]], size: str, batch_size: int) -> tuple[Source, ...]:
-    """Each data set with what is read of it, in equal parts of a batch."""
+    """Each data set with what is read of it, in equal parts of a batch, or all of it where that is less."""
     share = max(1, batch_size // len(found))
-    return tuple(_source(data, reads, share, size, FLIP) for data, reads in found)
+    return tuple(_source(data, reads, min(share, len(open_dataset(data))), size, FLIP) for data, reads in found)
 
 
 def _source(data: str, reads: Reads, batch_size: int, size: str, flip: float, shots: int = 0) -> Source:
