@@ -3,6 +3,7 @@
 python examples/finetune_vqa.py MODEL train.jsonl val.jsonl OUT [STEPS]
 
 One line of the files: {"image": "images/1.jpg", "questions": [{"question": "what is it?", "answers": ["a dog"]}]}
+For statements take `nlvr2`, `nlvr` or `entailment` of vlfuse.recipes in place of `vqa` throughout.
 """
 
 import sys

@@ -23,7 +23,11 @@ from vlfuse.checkpoints.hub import model_config
 from vlfuse.data.schema import parse_sample
 from vlfuse.predict import Predictor
 
-CUT = {"train": ["--steps", "1"], "demo": ["--minutes", "0.001"], "transfer": ["--steps", "1"]}  # added behind all options
+CUT = {
+    "train": ["--steps", "1"],
+    "demo": ["--minutes", "0.001"],
+    "transfer": ["--steps", "1"],
+}  # added behind all options
 SHELL = {"cd", "git", "hf", "head", "mkdir", "pip", "tail"}  # what else a reader is told to call
 ALL = [block for page in PAGES for block in blocks(page)]
 
@@ -33,12 +37,12 @@ def named(found: list[Block]) -> list:
 
 
 def possible(block: Block) -> bool:
-    return block.marked and (
-        block.wants is None or set(block.wants[1]) <= model_config(block.wants[0]).heads.keys()
-    )
+    return block.marked and (block.wants is None or set(block.wants[1]) <= model_config(block.wants[0]).heads.keys())
 
 
-@pytest.mark.parametrize("page", [page for page in PAGES if any(map(possible, blocks(page)))], ids=lambda page: page.name)
+@pytest.mark.parametrize(
+    "page", [page for page in PAGES if any(map(possible, blocks(page)))], ids=lambda page: page.name
+)
 def test_marked_blocks_run(page, vlfuse, tmp_path, monkeypatch):
     one_process(monkeypatch)
     names: dict = {}

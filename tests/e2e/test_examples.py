@@ -25,9 +25,9 @@ def picture(data: Path, number: int) -> Path:
     return data / "single" / "images" / f"{number:06d}.png"
 
 
-def test_ask(run, data, model):
-    out = run("ask.py", model, picture(data, 0), "is there a star?", "how many circles?")
-    assert len(out.splitlines()) == 2 and out.startswith("is there a star? ") and "otherwise" in out
+def test_zero_shot(run, data, model):
+    lines = run("zero_shot.py", model, data / "single", "a star", "a circle").splitlines()
+    assert len(lines) == 8 and all(": a star (" in line or ": a circle (" in line for line in lines)
 
 
 def test_search_folder(run, data, model):
@@ -40,6 +40,25 @@ def test_finetune_vqa(run, data, model, tmp_path):
     file = data / "single" / "data.jsonl"
     out = run("finetune_vqa.py", model, file, file, tmp_path / "run", 1)
     assert "always the most frequent answer" in out and "vlfuse predict vqa" in out
+
+
+def test_finetune_captions(run, data, model, tmp_path):
+    file = data / "single" / "data.jsonl"
+    out = run("finetune_captions.py", model, file, file, tmp_path / "run", 1)
+    assert "CIDEr-D" in out and out.count("(yours: ") == 4
+
+
+def test_finetune_retrieval(run, data, model, tmp_path):
+    file = data / "single" / "data.jsonl"
+    out = run("finetune_retrieval.py", model, file, file, tmp_path / "run", 1)
+    assert "by chance 12.5%" in out and "search_folder.py" in out
+
+
+def test_finetune_boxes(run, data, model, tmp_path):
+    """From a model that has never seen a box."""
+    file = data / "single" / "data.jsonl"
+    out = run("finetune_boxes.py", model, file, file, tmp_path / "run", 1)
+    assert "AP50" in out and (tmp_path / "run" / "found.png").is_file()
 
 
 def test_judge_pairs(run, data, model):
