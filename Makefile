@@ -6,12 +6,13 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 
-.PHONY: help demo test lint format bench
+.PHONY: help demo test lint format docs bench
 
 help:
 	@echo 'make demo     train a small model on generated scenes and write runs/demo/report.html (minutes)'
 	@echo 'make test     run the tests'
 	@echo 'make lint     check format, style and types'
+	@echo 'make docs     write docs/api.md anew, from the docstrings'
 	@echo 'make format   put the source into the house format'
 	@echo 'make bench    measure pre-training, captioning, regions, and BridgeTower against transformers (ARGS="--size small" for a minute)'
 
@@ -25,6 +26,9 @@ lint: $(READY)
 	$(BIN)/ruff format --check
 	$(BIN)/ruff check
 	$(BIN)/pyright
+
+docs: $(READY)
+	$(BIN)/python docs/make_api.py
 
 format: $(READY)
 	$(BIN)/ruff check --fix

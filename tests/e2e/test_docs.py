@@ -12,7 +12,6 @@ import shlex
 import subprocess
 import tomllib
 from importlib import import_module
-from pathlib import Path
 
 import pytest
 
@@ -22,6 +21,7 @@ from tests.e2e.pages import PAGES, REPOSITORY, Block, anchors, blocks, links, pr
 from vlfuse.checkpoints.hub import model_config
 from vlfuse.data.schema import parse_sample
 from vlfuse.predict import Predictor
+from vlfuse.recipes import RECIPES
 
 CUT = {
     "train": ["--steps", "1"],
@@ -137,6 +137,12 @@ def test_links_lead_somewhere(page):
         goal = (page.parent / file).resolve() if file else page
         assert goal.exists(), f"{page.name}: {target}"
         assert not anchor or anchor in anchors(goal), f"{page.name}: {target}"
+
+
+def test_the_reference_is_up_to_date():
+    made = runpy.run_path(str(REPOSITORY / "docs" / "make_api.py"))["page"]()
+    assert (REPOSITORY / "docs" / "api.md").read_text(encoding="utf-8") == made, "run `python docs/make_api.py`"
+    assert all(f"vlfuse.recipes.{recipe.__name__}\n" in made for recipe in RECIPES.values())
 
 
 def test_every_page_is_found():
