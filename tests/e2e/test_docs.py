@@ -22,6 +22,8 @@ from vlfuse.checkpoints.hub import model_config
 from vlfuse.data.schema import parse_sample
 from vlfuse.predict import Predictor
 from vlfuse.recipes import RECIPES
+from vlfuse.recipes.finetune import CAPTION_RATES
+from vlfuse.recipes.plans import BRIDGETOWER, FIBER
 
 CUT = {
     "train": ["--steps", "1"],
@@ -137,6 +139,26 @@ def test_links_lead_somewhere(page):
         goal = (page.parent / file).resolve() if file else page
         assert goal.exists(), f"{page.name}: {target}"
         assert not anchor or anchor in anchors(goal), f"{page.name}: {target}"
+
+
+@pytest.mark.parametrize(
+    ("heading", "plans", "rows"), [("FIBER, coarse stage", FIBER, 7), ("BridgeTower", BRIDGETOWER, 5)]
+)
+def test_published_settings_are_those_of_the_recipes(heading, plans, rows):
+    """docs/recipes.md against the plans; columns beyond these are named alike."""
+    section = (REPOSITORY / "docs" / "recipes.md").read_text().split(f"## {heading}\n")[1].split("\n## ")[0]
+    lines = [[cell.strip() for cell in line.strip("|").split("|")] for line in section.splitlines() if "|" in line]
+    header = next(line for line in lines if line[0] == "recipe")
+    told = [dict(zip(header, line, strict=True)) for line in lines if line[0].startswith("`")]
+    assert len(told) == rows
+    for row in told:
+        recipe, _, way = row["recipe"].strip("`").partition(" ")
+        plan = plans[way.removeprefix("--by ").replace("both", "itc") if recipe == "retrieval" else recipe]
+        rate = CAPTION_RATES[way.removeprefix("--learn ")] if recipe == "caption" else plan.lr or 2e-5
+        names = {"pixels": plan.image_size, "tokens": plan.max_text, "batch": plan.batch_size, "epochs": plan.epochs}
+        names |= {"rate": rate, "heads x": plan.head_multiplier, "warm-up": plan.warmup, "weight decay": plan.weight_decay}
+        for name, cell in row.items():
+            assert name == "recipe" or float(cell) == names[name], f"{row['recipe']}: {name} is {names[name]}"
 
 
 def test_the_reference_is_up_to_date():
