@@ -39,6 +39,10 @@ def test_scenes_are_written_checked_counted_and_drawn(vlfuse, tmp_path):
     assert code == 0 and "scenes/data.jsonl" in out
     code, out, _ = vlfuse("data", "check", "scenes/data.jsonl", "--tokenizer", "scenes", "--max-text", 5)
     assert code == 0 and "3 of 3 samples are usable" in out and "longer than 5 tokens" in out
+    code, out, _ = vlfuse("data", "check", "scenes/data.jsonl", "--model", "fiber-nano")
+    assert code == 0 and "3 of 3 samples are usable" in out
+    code, _, err = vlfuse("data", "check", "scenes/data.jsonl", "--model", "fiber-nano", "--tokenizer", "scenes")
+    assert code == 2 and "leave --tokenizer out" in err
     code, out, _ = vlfuse("data", "stats", "scenes/data.jsonl")
     assert code == 0 and "3 samples" in out and "questions" in out
     assert vlfuse("data", "draw", "scenes/data.jsonl", "--number", 2, "--out", "sheet.png")[0] == 0
@@ -151,6 +155,10 @@ def test_errors_are_one_message(vlfuse, data, model, monkeypatch):
         (["train", "vqa", "--data", "gone.jsonl"], "gone.jsonl"),
         (["train", "vqa", "--data", file, "--size", "base"], "roberta-base"),
         (["train", "fiber-coarse", "--size", "base"], "no data of its own"),
+        (
+            ["train", "vqa", "--init", model, "--data", file, "--eval-data", data / "pairs" / "data.jsonl"],
+            "pairs/data.jsonl has no questions with answers, by which vqa is scored",
+        ),
         (["train", "vqa", "--data", file, "--optim.lr", "-1"], "optim.lr is -1.0; it must be above 0"),
         (["eval", "vqa", "--model", "gone", "--data", file], "there is no model 'gone'"),
         (["eval", "nlvr2", "--model", model, "--data", file], "2 picture(s)"),

@@ -156,7 +156,12 @@ def test_published_settings_are_those_of_the_recipes(heading, plans, rows):
         plan = plans[way.removeprefix("--by ").replace("both", "itc") if recipe == "retrieval" else recipe]
         rate = CAPTION_RATES[way.removeprefix("--learn ")] if recipe == "caption" else plan.lr or 2e-5
         names = {"pixels": plan.image_size, "tokens": plan.max_text, "batch": plan.batch_size, "epochs": plan.epochs}
-        names |= {"rate": rate, "heads x": plan.head_multiplier, "warm-up": plan.warmup, "weight decay": plan.weight_decay}
+        names |= {
+            "rate": rate,
+            "heads x": plan.head_multiplier,
+            "warm-up": plan.warmup,
+            "weight decay": plan.weight_decay,
+        }
         for name, cell in row.items():
             assert name == "recipe" or float(cell) == names[name], f"{row['recipe']}: {name} is {names[name]}"
 

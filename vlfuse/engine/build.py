@@ -37,6 +37,7 @@ from vlfuse.tasks.captioning import Captioning, Learning
 from vlfuse.tasks.vqa import Vqa
 from vlfuse.types import CheckpointError, ConfigError, DataError
 
+ANSWERS_OF = {"questions": "answers", "statements": "label"}  # without which they cannot be scored
 COUNTED, COUNTED_SCENES = 200_000, 2_000  # samples whose captions tell how rare words are
 
 
@@ -216,6 +217,7 @@ def evaluator_of(
     if wanted.task not in EVALUATIONS:
         raise ConfigError(unknown(f"evaluation '{wanted.task}'", wanted.task, EVALUATIONS))
     task = EVALUATIONS[wanted.task]
+    require_scored(wanted, dataset)
     loader = evaluation_loader(
         task.reads,
         dataset,
@@ -228,6 +230,20 @@ def evaluator_of(
     )
     scores = scoring(wanted.task, dataset, tokenizer, given)
     return Evaluator(wanted.name or wanted.task, lambda model: scores(model, loader, world), wanted.every)
+
+
+def require_scored(wanted: Evaluation, dataset: Dataset) -> None:
+    """Raise DataError where an evaluation has nothing to score, before the run and not after it."""
+    reads = "regions" if wanted.task == "detection" else EVALUATIONS[wanted.task].reads
+    answer = ANSWERS_OF.get(reads)
+    for index in range(len(dataset)):
+        with suppress(SampleError):  # evaluation leaves it out, too, and counts it
+            if any(answer is None or getattr(item, answer) for item in getattr(dataset[index], reads)):
+                return
+    what = f"{reads} with {answer}" if answer else reads
+    raise DataError(
+        f"{wanted.data} has no {what}, by which {wanted.task} is scored; name other data, or evaluate nothing"
+    )
 
 
 def scoring(task: str, dataset: Dataset, tokenizer: Tokenizer, given: Preprocessing) -> Callable[..., dict[str, float]]:
