@@ -27,6 +27,18 @@ def test_help_is_quick_and_complete():
     assert all(f"  {name} " in done.stdout for name in COMMANDS)
 
 
+def test_a_reader_that_stops_is_no_error():
+    """As in `vlfuse models | head -1`."""
+    read, write = os.pipe()
+    os.close(read)
+    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
+    done = subprocess.run(
+        [sys.executable, "-m", "vlfuse.cli", "models"], stdout=write, stderr=subprocess.PIPE, env=environment
+    )
+    os.close(write)
+    assert done.returncode == 1 and not done.stderr, done.stderr
+
+
 @pytest.mark.parametrize("command", [*COMMANDS, "train vqa", "data check", "data convert"])
 def test_every_command_explains_itself(command, vlfuse):
     code, out, err = vlfuse(*command.split(), "--help")

@@ -19,7 +19,9 @@ import vlfuse as package
 from tests.e2e.dry import one_process, only_read
 from tests.e2e.pages import PAGES, REPOSITORY, Block, anchors, blocks, links, prose
 from vlfuse.checkpoints.hub import model_config
+from vlfuse.cli import COMMANDS
 from vlfuse.data.schema import parse_sample
+from vlfuse.engine.evaluate import EVALUATIONS
 from vlfuse.predict import Predictor
 from vlfuse.recipes import RECIPES
 from vlfuse.recipes.finetune import CAPTION_RATES
@@ -139,6 +141,21 @@ def test_links_lead_somewhere(page):
         goal = (page.parent / file).resolve() if file else page
         assert goal.exists(), f"{page.name}: {target}"
         assert not anchor or anchor in anchors(goal), f"{page.name}: {target}"
+
+
+def test_nothing_is_left_out():
+    """Every recipe is in the list of recipes, every command on the page of commands, every score that `eval` knows on that of tasks."""
+    for page, names in (("training", RECIPES), ("tasks", EVALUATIONS)):
+        text = (REPOSITORY / "docs" / f"{page}.md").read_text()
+        assert all(f"`{name}`" in text for name in names), [name for name in names if f"`{name}`" not in text]
+    told = {
+        line.split()[1]
+        for block in blocks(REPOSITORY / "docs" / "cli.md")
+        for line in block.commands()
+        if "vlfuse " in line
+    }
+    told |= {"train"}  # has a page of its own
+    assert told >= COMMANDS.keys(), COMMANDS.keys() - told
 
 
 @pytest.mark.parametrize(
