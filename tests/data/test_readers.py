@@ -13,6 +13,7 @@ from vlfuse.data.files import expand
 from vlfuse.data.images import load_image
 from vlfuse.data.problems import SampleError
 from vlfuse.data.readers import CocoDataset, JsonlDataset, TarDataset, open_dataset
+from vlfuse.engine.run import fingerprint
 from vlfuse.types import ConfigError, DataError
 
 
@@ -31,6 +32,18 @@ def test_jsonl_reads_any_line_with_its_number(tmp_path):
     assert dataset[1].captions == ("größe",)
     assert dataset[1].origin == f"{path}:4"
     assert dataset[1].images == (str(tmp_path / "images/1.png"),)
+
+
+def test_files_are_joined(tmp_path):
+    """Each with its own pictures and line numbers; a plus in a name joins nothing."""
+    one, other = jsonl(tmp_path / "refcoco+", 2), jsonl(tmp_path / "b", 1)
+    both = open_dataset(f"{one}+{other}")
+    assert [both[i].id for i in range(len(both))] == ["0", "1", "0"]
+    assert both[2].origin == f"{other}:1" and both[2].images == (str(tmp_path / "b" / "images/0.png"),)
+    assert len(open_dataset(one)) == 2
+    assert fingerprint(f"{one}+{other}").keys() == {one, other}
+    with pytest.raises(IndexError):
+        both[3]
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from typing import Any
 
 import fsspec
@@ -36,6 +37,11 @@ class File:
 
     def __getstate__(self) -> dict[str, Any]:
         return {"path": self.path, "_handle": None, "_process": -1}
+
+
+def joined(files: str) -> list[str]:
+    """The files of `A.jsonl+B.jsonl`. A plus elsewhere belongs to a name, as in refcoco+/val.jsonl."""
+    return re.split(r"(?<=\.jsonl)\+|(?<=\.json)\+", files)
 
 
 def expand(pattern: str) -> list[str]:

@@ -14,7 +14,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from vlfuse.data.coco import CocoDataset
-from vlfuse.data.files import File, expand
+from vlfuse.data.files import File, expand, joined
 from vlfuse.data.problems import SampleError
 from vlfuse.data.schema import parse_sample
 from vlfuse.types import ConfigError, DataError, Sample
@@ -67,6 +67,21 @@ class JsonlDataset:
         origin = f"{self.path}:{self.lines[index]}"
         start, end = int(self.starts[index]), int(self.ends[index])
         return parse_sample(decode_record(self.file.read(start, end - start), origin), origin, self.root)
+
+
+class JoinedDataset:
+    """Several datasets, one behind the other."""
+
+    def __init__(self, parts: Sequence[Dataset]):
+        self.parts = tuple(parts)
+        self.ends = np.cumsum([len(part) for part in self.parts])
+
+    def __len__(self) -> int:
+        return int(self.ends[-1])
+
+    def __getitem__(self, index: int) -> Sample:
+        part = int(np.searchsorted(self.ends, index, side="right"))
+        return self.parts[part][index - (int(self.ends[part - 1]) if part else 0)]
 
 
 PICTURES = frozenset({"jpg", "jpeg", "png", "webp", "gif", "bmp", "tif", "tiff", "ppm"})
@@ -172,7 +187,7 @@ SCENE_OPTIONS = {
 def open_dataset(spec: str) -> Dataset:
     """Open what a user names.
 
-    `FILE.jsonl`; `SHARDS.tar` (with `*` or `{000000..000009}`); COCO `FILE.json[+FILE.json][@IMAGE_FOLDER]`;
+    `FILE.jsonl[+FILE.jsonl]`; `SHARDS.tar` (with `*` or `{000000..000009}`); COCO `FILE.json[+FILE.json][@IMAGE_FOLDER]`;
     `scenes:N[,seed=S][,split=NAME][,size=PIXELS][,paired=1]...` for generated scenes (the options of `SceneDataset`;
     fields are joined by `+`). Raises DataError otherwise.
     """
@@ -180,13 +195,14 @@ def open_dataset(spec: str) -> Dataset:
         return _open_scenes(spec)
     files, _, images = spec.partition("@")
     if files.endswith(".jsonl"):
-        return JsonlDataset(spec)
+        parts = [JsonlDataset(file) for file in joined(spec)]
+        return parts[0] if len(parts) == 1 else JoinedDataset(parts)
     if files.endswith(".tar"):
         return TarDataset(spec)
     if files.endswith(".json"):
-        return CocoDataset(files.split("+"), images)
+        return CocoDataset(joined(files), images)
     raise DataError(
-        f"cannot tell what '{spec}' is; datasets are FILE.jsonl, SHARDS.tar, COCO FILE.json[+FILE.json][@IMAGE_FOLDER], "
+        f"cannot tell what '{spec}' is; datasets are FILE.jsonl[+FILE.jsonl], SHARDS.tar, COCO FILE.json[+FILE.json][@IMAGE_FOLDER], "
         "or scenes:N[,seed=S]. `vlfuse data convert` makes JSONL of other formats"
     )
 

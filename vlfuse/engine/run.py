@@ -16,7 +16,7 @@ import fsspec
 
 from vlfuse import __version__
 from vlfuse.checkpoints.config import config_from_dict, config_to_dict
-from vlfuse.data.files import expand
+from vlfuse.data.files import expand, joined
 from vlfuse.types import ConfigError, DataError
 
 RUN = "run.json"
@@ -347,7 +347,7 @@ def fingerprints(run: Run) -> dict[str, Any]:
 
 def fingerprint(spec: str) -> dict[str, dict[str, Any]]:
     found = {}
-    for pattern in spec.partition("@")[0].split("+"):
+    for pattern in joined(spec.partition("@")[0]):
         for path in expand(pattern):
             try:
                 with fsspec.open(path, "rb") as file:
