@@ -98,6 +98,20 @@ def test_eval(task, kind, score, vlfuse, data, model, tmp_path):
     )
 
 
+def test_candidates(vlfuse, data, model, tmp_path):
+    """Of one candidate there is nothing to re-rank; more than there are is all."""
+    ask = ["eval", "retrieval", "--model", model, "--data", data / "single" / "data.jsonl", "--device", "cpu"]
+    scores = {}
+    for number in (1, 100):
+        assert vlfuse(*ask, "--candidates", number)[0] == 0
+        scores[number] = json.loads((tmp_path / "metrics.json").read_text())
+    assert all(scores[1][f"{how}_ir_r1"] == scores[1]["itc_ir_r1"] for how in ("two_stage", "matched"))
+    assert scores[100]["matched_ir_r10"] == 1
+    assert vlfuse(*ask, "--candidates", 0)[0] == 2
+    code, _, err = vlfuse("eval", "vqa", "--model", model, "--data", "any.jsonl", "--candidates", 8)
+    assert code == 2 and "vqa re-ranks nothing" in err
+
+
 def test_submission(vlfuse, data, model, tmp_path):
     file = data / "single" / "data.jsonl"
     code, out, err = vlfuse("eval", "vqa", "--model", model, "--data", file, "--submission", "--device", "cpu")

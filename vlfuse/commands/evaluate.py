@@ -13,7 +13,9 @@ from tyro.conf import Positional
 
 from vlfuse.checkpoints.hub import load_model
 from vlfuse.engine.distributed import start
+from vlfuse.engine.evaluate import CANDIDATES
 from vlfuse.recipes.execute import answers, score
+from vlfuse.types import ConfigError
 
 METRICS, SUBMISSION = Path("metrics.json"), Path("submission.json")
 REGIONS = {"detection": "pictures", "grounding": "phrases", "referring": "expressions"}  # what is counted
@@ -30,6 +32,7 @@ def run(
     device: str = "auto",
     strict: bool = False,
     submission: bool = False,
+    candidates: int = CANDIDATES,
 ) -> None:
     """Score a model on a task, beside what guessing reaches.
 
@@ -42,15 +45,20 @@ def run(
         device: auto, cpu, cuda.
         submission: Score nothing, but write the answers as evaluation servers take them (vqa, caption); by default to
             `submission.json`.
+        candidates: Of retrieval, how many of each query are re-ranked by fusion.
         strict: Stop at the first unusable sample; otherwise such are left out and counted.
     """
+    if candidates != CANDIDATES and task != "retrieval":
+        raise ConfigError(f"--candidates {candidates} would be ignored: {task} re-ranks nothing, retrieval does")
+    if candidates < 1:
+        raise ConfigError(f"--candidates is {candidates}; it must be 1 or more")
     loaded = load_model(model)
     if submission:
         rows = answers(loaded, task, data, batch_size, device, strict)
         if start(device).main:
             write(out if out != METRICS else SUBMISSION, rows)
         return
-    scores = score(loaded, task, data, batch_size, device, strict)
+    scores = score(loaded, task, data, batch_size, device, strict, candidates)
     if start(device).main:
         Console().print(table(task, scores))
         write(out, {"task": task, "model": model, "data": data, **scores})

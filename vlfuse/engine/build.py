@@ -24,7 +24,7 @@ from vlfuse.data.readers import Dataset, open_dataset
 from vlfuse.data.scenes import ANSWERS, SceneDataset
 from vlfuse.data.tokenizer import Tokenizer
 from vlfuse.engine.distributed import World
-from vlfuse.engine.evaluate import EVALUATIONS
+from vlfuse.engine.evaluate import CANDIDATES, EVALUATIONS
 from vlfuse.engine.loaders import check_texts, evaluation_loader, source_loader
 from vlfuse.engine.optimiser import freeze
 from vlfuse.engine.run import Evaluation, Run
@@ -246,10 +246,14 @@ def require_scored(wanted: Evaluation, dataset: Dataset) -> None:
     )
 
 
-def scoring(task: str, dataset: Dataset, tokenizer: Tokenizer, given: Preprocessing) -> Callable[..., dict[str, float]]:
+def scoring(
+    task: str, dataset: Dataset, tokenizer: Tokenizer, given: Preprocessing, candidates: int = CANDIDATES
+) -> Callable[..., dict[str, float]]:
     """How a task of EVALUATIONS is scored on a data set, given model, loader and world.
-    Detection looks for the classes of the set."""
+    Detection looks for the classes of the set; retrieval re-ranks so many `candidates` of each query."""
     scores = EVALUATIONS[task].scores
+    if task == "retrieval":
+        return partial(scores, candidates=candidates)
     if task == "detection":
         return partial(scores, tokenizer=tokenizer, max_text=given.max_text, names=class_names(dataset))
     if task in ("grounding", "referring"):

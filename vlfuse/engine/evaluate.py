@@ -104,9 +104,9 @@ def identifiers(judged: Sequence[Judged]) -> list[str]:
     return found
 
 
-def retrieval(model: Model, loader: Loader, world: World) -> dict[str, float]:
+def retrieval(model: Model, loader: Loader, world: World, candidates: int = CANDIDATES) -> dict[str, float]:
     """Recalls by contrastive similarity ("itc_tr_r1", ...) and, where the model can match, re-ranked by both stages
-    ("two_stage_tr_r1", ...) and as published, by the fused score alone ("matched_tr_r1", ...); "chance_tr_r1" and
+    ("two_stage_tr_r1", ...; `candidates` of each query) and as published, by the fused score alone ("matched_tr_r1", ...); "chance_tr_r1" and
     "chance_ir_r1" are those of guessing.
 
     Every process computes the whole: scoring pairs needs all states together.
@@ -116,7 +116,7 @@ def retrieval(model: Model, loader: Loader, world: World) -> dict[str, float]:
     captions = torch.bincount(owner, minlength=images)
     found = {f"itc_{name}": value for name, value in retrieval_metrics(gallery.similarity, owner).items()}
     if "itm" in model.heads:
-        reranked = two_stage(model.system, model.head("itm"), gallery, CANDIDATES)  # type: ignore[arg-type]
+        reranked = two_stage(model.system, model.head("itm"), gallery, candidates)  # type: ignore[arg-type]
         for how, published in (("two_stage", False), ("matched", True)):
             by_image, by_text = reranked.tables(published)
             scores = retrieval_metrics(by_image, owner, image_scores=by_text)

@@ -16,7 +16,7 @@ from vlfuse.data.readers import Dataset, open_dataset
 from vlfuse.data.tokenizer import Tokenizer
 from vlfuse.engine.build import build, scoring
 from vlfuse.engine.distributed import World, barrier, start
-from vlfuse.engine.evaluate import EVALUATIONS, submission
+from vlfuse.engine.evaluate import CANDIDATES, EVALUATIONS, submission
 from vlfuse.engine.loaders import evaluation_loader
 from vlfuse.engine.log import LOG
 from vlfuse.engine.run import RUN, Run
@@ -100,11 +100,20 @@ def _table(scores: dict[str, float]) -> list[str]:
 
 
 def score(
-    loaded: LoadedModel, task: str, data: str, batch_size: int = 64, device: str = "auto", strict: bool = False
+    loaded: LoadedModel,
+    task: str,
+    data: str,
+    batch_size: int = 64,
+    device: str = "auto",
+    strict: bool = False,
+    candidates: int = CANDIDATES,
 ) -> dict[str, float]:
-    """The scores of a released model on a task of EVALUATIONS. Raises TaskError where the model has no head for it."""
+    """The scores of a released model on a task of EVALUATIONS. Raises TaskError where the model has no head for it.
+
+    candidates: of retrieval, how many of each query are re-ranked by fusion.
+    """
     dataset, (tokenizer, given) = open_dataset(data), _words(loaded)
-    how = scoring(_known(task), dataset, tokenizer, given)
+    how = scoring(_known(task), dataset, tokenizer, given, candidates)
     return _evaluated(how, loaded, task, dataset, batch_size, device, strict)
 
 
