@@ -3,7 +3,7 @@
 import os
 from dataclasses import dataclass, field
 from inspect import signature
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
@@ -59,11 +59,10 @@ def wrap(model: nn.Module, world: World) -> nn.Module:
     if world.size == 1:
         return model
     devices = [world.device.index] if world.device.type == "cuda" else None
-    known = signature(DistributedDataParallel).parameters
-    sync = (
-        "forward_sync_buffers" if "forward_sync_buffers" in known else "broadcast_buffers"
-    )  # its name before torch 2.13
-    return DistributedDataParallel(model, device_ids=devices, find_unused_parameters=True, **{sync: False})
+    new = "forward_sync_buffers"  # its name since torch 2.13
+    known = new in signature(DistributedDataParallel).parameters
+    options: dict[str, Any] = {new if known else "broadcast_buffers": False}
+    return DistributedDataParallel(model, device_ids=devices, find_unused_parameters=True, **options)
 
 
 def mean(values: Tensor, world: World) -> Tensor:
