@@ -4,7 +4,6 @@ import json
 import os
 import time
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -21,7 +20,6 @@ from vlfuse.recipes.pretrain import READ, SEE, SMALL_MASK, SPOT, first_lessons, 
 from vlfuse.recipes.scenes import scenes
 from vlfuse.recipes.sizes import Size, size_of
 from vlfuse.report import Row, write_report
-from vlfuse.types import TaskError
 
 MINUTES = 10.0  # that the steps below take on two cores
 PRETRAIN, FINETUNE, FINE = 1300, 220, 220
@@ -154,16 +152,14 @@ def words_alone(out: Path) -> dict[str, Balance]:
 
 
 def shipped(runs: Sequence[Run]) -> dict[str, float]:
-    """The scores of the shipped model on what `runs` were evaluated on, as far as it has the heads; none where this copy of the package
-    has no such model."""
+    """The scores of the shipped model on what `runs` were evaluated on; none where this copy of the package has no such model."""
     folder = shipped_models().get(SHIPPED)
     if folder is None:
         return {}
     loaded, found = load_folder(folder), {}
     for evaluation in (evaluation for run in runs for evaluation in run.evaluations):
-        with suppress(TaskError):  # it has no head for it
-            scores = score(loaded, evaluation.task, evaluation.data)
-            found |= {f"{evaluation.task}/{name}": value for name, value in scores.items()}
+        scores = score(loaded, evaluation.task, evaluation.data)
+        found |= {f"{evaluation.task}/{name}": value for name, value in scores.items()}
     return found
 
 
