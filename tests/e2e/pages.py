@@ -9,24 +9,21 @@ from pathlib import Path
 REPOSITORY = Path(__file__).parents[2]
 PAGES = [REPOSITORY / "README.md", *sorted((REPOSITORY / "docs").glob("*.md"))]
 
-FENCE = re.compile(r"(?:^<!-- run *(?P<marker>[^\n]*?) *-->\n)?^```(?P<language>\w*)\n(?P<text>.*?)^```", re.M | re.S)
+FENCE = re.compile(r"(?P<marker>^<!-- run -->\n)?^```(?P<language>\w*)\n(?P<text>.*?)^```", re.M | re.S)
 MARKED = re.compile(r"^<!-- run.*?-->$", re.M)
-CONDITION = re.compile(r"where (?P<model>\S+) has (?P<heads>[\w, ]+)")
 LINK = re.compile(r"!?\[[^]]*\]\((?P<target>[^)\s]+)\)")
 HEADING = re.compile(r"^#+ (.+)$", re.M)
 
 
 @dataclass(frozen=True)
 class Block:
-    """A block of code. marked: the page says that it runs as it stands, after those marked before it in the page; wants: a model
-    and the heads that it must have for that."""
+    """A block of code. marked: the page says that it runs as it stands, after those marked before it in the page."""
 
     page: Path
     line: int
     language: str
     text: str
     marked: bool
-    wants: tuple[str, tuple[str, ...]] | None = None
 
     @property
     def place(self) -> str:
@@ -43,12 +40,8 @@ def blocks(page: Path) -> list[Block]:
     source = page.read_text(encoding="utf-8")
     found = []
     for match in FENCE.finditer(source):
-        marker = match["marker"]
-        condition = CONDITION.fullmatch(marker) if marker else None
-        assert not marker or condition, f"{page.name}: the marker 'run {marker}' says no condition that is known"
-        wants = (condition["model"], tuple(condition["heads"].split(", "))) if condition else None
         line = source.count("\n", 0, match.start("text"))
-        found.append(Block(page, line, match["language"], match["text"], marker is not None, wants))
+        found.append(Block(page, line, match["language"], match["text"], match["marker"] is not None))
     assert len(MARKED.findall(source)) == sum(block.marked for block in found), f"{page.name}: a marker has no block"
     return found
 

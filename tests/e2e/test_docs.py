@@ -1,7 +1,7 @@
 """The documentation tells the truth: what it marks as runnable runs, all other commands name what there is, links lead somewhere.
 
 A block that follows `<!-- run -->` runs, those of one page in one folder in their order, with fewer steps than a reader would take
-(`CUT`). `<!-- run where MODEL has HEAD, HEAD -->` runs once that model has these heads.
+(`CUT`).
 """
 
 import ast
@@ -18,7 +18,6 @@ import pytest
 import vlfuse as package
 from tests.e2e.dry import one_process, only_read
 from tests.e2e.pages import PAGES, REPOSITORY, Block, anchors, blocks, links, prose
-from vlfuse.checkpoints.hub import model_config
 from vlfuse.cli import COMMANDS
 from vlfuse.data.schema import parse_sample
 from vlfuse.engine.evaluate import EVALUATIONS
@@ -40,17 +39,13 @@ def named(found: list[Block]) -> list:
     return [pytest.param(block, id=block.place) for block in found]
 
 
-def possible(block: Block) -> bool:
-    return block.marked and (block.wants is None or set(block.wants[1]) <= model_config(block.wants[0]).heads.keys())
-
-
 @pytest.mark.parametrize(
-    "page", [page for page in PAGES if any(map(possible, blocks(page)))], ids=lambda page: page.name
+    "page", [page for page in PAGES if any(block.marked for block in blocks(page))], ids=lambda page: page.name
 )
 def test_marked_blocks_run(page, vlfuse, tmp_path, monkeypatch):
     one_process(monkeypatch)
     names: dict = {}
-    for block in filter(possible, blocks(page)):
+    for block in filter(lambda block: block.marked, blocks(page)):
         if block.language == "python":
             exec(compile(block.text, block.place, "exec"), names)
         else:
