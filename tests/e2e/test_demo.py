@@ -2,22 +2,42 @@
 
 import json
 from functools import partial
+from pathlib import Path
 
 import pytest
 
 from tests.micro import micro_size
 from vlfuse.data.scenes.balance import measure
+from vlfuse.processes import run_in
 from vlfuse.recipes import demo, demo_page
 from vlfuse.types import ConfigError
 
 
-@pytest.fixture
-def short(monkeypatch):
+def shorten(monkeypatch) -> None:
     monkeypatch.setattr(demo, "HELD_OUT", 6)
     monkeypatch.setattr(demo, "GALLERY", 6)
     monkeypatch.setattr(demo, "measure", partial(measure, train=30, test=10))
     for name, number in (("QUESTIONS", 2), ("SEARCHED", 6), ("QUERIES", 2), ("PAIRS", 2), ("BOXED", 1)):
         monkeypatch.setattr(demo_page, name, number)
+
+
+@pytest.fixture
+def short(monkeypatch):
+    shorten(monkeypatch)
+
+
+def short_demo(arguments) -> int:
+    """In a process of its own."""
+    with pytest.MonkeyPatch.context() as patch:
+        shorten(patch)
+        demo.demo(Path(arguments[0]), minutes=1e-9, size=micro_size())
+    return 0
+
+
+def test_two_processes_make_one_demo(tmp_path):
+    assert run_in(2, short_demo, [str(tmp_path)]) == 0
+    results = json.loads((tmp_path / "metrics.json").read_text())
+    assert all(row["shipped"] is not None for row in results["rows"]) and (tmp_path / "report.html").is_file()
 
 
 def test_the_demo_trains_measures_and_reports(short, tmp_path, capsys):

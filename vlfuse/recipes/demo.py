@@ -123,11 +123,13 @@ def demo(out: Path, minutes: float = MINUTES, size: Size | None = None) -> Path:
             print(f"[{number}/{len(runs) + 1}] {run.recipe}: {about}", flush=True)
         if not done:
             execute(run, resume=True, command="vlfuse demo")
+    if world.main:
+        print(f"[{len(runs) + 1}/{len(runs) + 1}] {SHIPPED} and the words alone on the same, and the page", flush=True)
+    known = shipped(runs)  # scored by all processes together
     if not world.main:
         return page_file
-    print(f"[{len(runs) + 1}/{len(runs) + 1}] the same texts without pictures, and the page", flush=True)
     scores = {name: value for run in runs for name, value in read_scores(run.out).items()}
-    rows = table(scores, words_alone(out), shipped(runs))
+    rows = table(scores, words_alone(out), known)
     results = {"minutes": round((time.monotonic() - started) / 60, 2), "rows": [asdict(row) for row in rows]}
     results |= {"scores": scores, "steps": {run.recipe: run.steps for run in runs}}
     _write(out / "metrics.json", results)
