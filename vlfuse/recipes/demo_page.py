@@ -16,6 +16,7 @@ from vlfuse.recipes.execute import MODEL
 from vlfuse.report import Asked, DemoReport, Found, Judged, Pair, Plot, Retrieved, Row, read_curve
 from vlfuse.types import Answer
 
+STAGES = {"demo-pretrain": "pre-training", "demo-finetune": "fine-tuning", "demo-fine": "the fine stage"}
 SHOWN_AT = 192  # pixels of the pictures on the page; the model sees the same scenes at its own size
 QUESTIONS, SEARCHED, QUERIES, FOUND, PAIRS, BOXED = 6, 200, 4, 5, 4, 2
 
@@ -24,7 +25,8 @@ def page(runs: Sequence[Run], rows: tuple[Row, ...]) -> DemoReport:
     """The report on the models of the last two of `runs`: the one that answers, and the one that finds."""
     folder, eye_folder = (Path(run.out) / MODEL for run in runs[-2:])
     model, eye = vlfuse.load(str(folder)), vlfuse.load(str(eye_folder))
-    steps = " and ".join(f"{run.steps:,} steps of {run.recipe.removeprefix('demo-')}" for run in runs)
+    *before, last = (f"{run.steps:,} steps of {STAGES[run.recipe]}" for run in runs)
+    steps = f"{', '.join(before)} and {last}"
     parameters = sum(p.numel() for p in model.model.parameters()) / 1e6
     return DemoReport(
         title="vlfuse demo",
