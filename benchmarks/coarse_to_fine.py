@@ -12,18 +12,16 @@ from dataclasses import replace
 from pathlib import Path
 from statistics import mean, stdev
 
-from vlfuse.engine.run import Evaluation, Run
+from vlfuse.engine.run import Run
 from vlfuse.recipes.asked import Asked
-from vlfuse.recipes.demo import finished
-from vlfuse.recipes.execute import execute, read_scores
-from vlfuse.recipes.fine import fiber_fine
+from vlfuse.recipes.execute import scores_of
+from vlfuse.recipes.fine import FIELDS, fiber_fine, found_in_scenes
 from vlfuse.recipes.scenes import scenes
 from vlfuse.recipes.sizes import size_of
 
 SCORES = {"detection/AP50": "detection AP50", "detection/AP": "detection AP", "grounding/recall@1": "grounding recall@1", "referring/P@1": "referring accuracy"}  # fmt: skip
 STARTS = ("coarse", "scratch")
 SCENES = 7  # the seed of the scenes with boxes: the same few for all runs
-FIELDS = {"regions": "regions", "phrases": "captions+phrases", "expressions": "expressions"}
 
 
 def run_of(start: str, weights: str, boxes: int, seed: int, steps: int, held_out: int, out: Path) -> Run:
@@ -35,11 +33,7 @@ def run_of(start: str, weights: str, boxes: int, seed: int, steps: int, held_out
         replace(source, data=scenes(boxes, size=px, seed=SCENES, fields=FIELDS[source.boxes.reads]))
         for source in run.sources
     )
-    evaluations = tuple(
-        Evaluation(task, scenes(held_out, size=px, split="test", fields=FIELDS[reads]))
-        for task, reads in (("detection", "regions"), ("grounding", "phrases"), ("referring", "expressions"))
-    )
-    return replace(run, sources=sources, evaluations=evaluations, seed=seed)
+    return replace(run, sources=sources, evaluations=found_in_scenes(px, held_out), seed=seed)
 
 
 def row(name: str, values: dict[str, list[float]]) -> str:
@@ -63,9 +57,7 @@ def main() -> None:
             values: dict[str, list[float]] = {name: [] for name in SCORES}
             for seed in asked.seeds:
                 run = run_of(start, asked.weights, boxes, seed, asked.steps, asked.held_out, asked.out)
-                if not finished(run):
-                    execute(run, resume=True)
-                scores = read_scores(run.out)
+                scores = scores_of(run)
                 for name, own in values.items():
                     own.append(scores[name])
             found[f"{boxes}, {start}"] = values

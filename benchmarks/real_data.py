@@ -7,7 +7,6 @@ Every run is an ordinary recipe at size nano; what has been run already is read 
 """
 
 import argparse
-import json
 import statistics
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,7 +15,9 @@ from vlfuse.data.convert import CONVERTERS
 from vlfuse.engine.run import Evaluation, Run
 from vlfuse.recipes import RECIPES
 from vlfuse.recipes.asked import Asked
-from vlfuse.recipes.execute import execute
+from vlfuse.recipes.execute import scores_of
+
+COMMAND = f"python benchmarks/{Path(__file__).name}"
 
 
 @dataclass(frozen=True)
@@ -69,13 +70,6 @@ def plan(name: str, study: Study, data: Path, out: Path, init: str, seed: int) -
     )
 
 
-def scores(run: Run) -> dict[str, float]:
-    done = Path(run.out) / "model" / "config.json"
-    if not done.exists():
-        execute(run, resume=True, command=f"python {Path(__file__).name}")
-    return json.loads((Path(run.out) / "metrics.json").read_text(encoding="utf-8"))
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True, help="folder with nlvr1/, vqa/ and photos/")
@@ -91,7 +85,7 @@ def main() -> None:
             key = next(key for key in CONVERTERS if key.replace("_", "-") == name)
             print(CONVERTERS[key](args.data / study.folder, data))
         results = {
-            init: [scores(plan(name, study, data, args.out, init, seed)) for seed in range(args.seeds)]
+            init: [scores_of(plan(name, study, data, args.out, init, seed), COMMAND) for seed in range(args.seeds)]
             for init in ("", args.weights)
         }
         for metric in study.metrics:

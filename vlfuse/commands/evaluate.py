@@ -1,7 +1,5 @@
 """`vlfuse eval TASK`."""
 
-import json
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -12,6 +10,7 @@ from rich.table import Table
 from tyro.conf import Positional
 
 from vlfuse.checkpoints.hub import load_model
+from vlfuse.data.files import write_json
 from vlfuse.engine.distributed import start
 from vlfuse.engine.evaluate import CANDIDATES
 from vlfuse.recipes.execute import answers, score
@@ -65,11 +64,7 @@ def run(
 
 
 def write(out: Path, content: Any) -> None:
-    """As JSON, in one step, so that a broken-off write leaves no file half written."""
-    out.parent.mkdir(parents=True, exist_ok=True)
-    part = out.with_suffix(".part")
-    part.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-    os.replace(part, out)
+    write_json(out, content)
     print(f"wrote {out}")
 
 

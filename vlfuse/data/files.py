@@ -1,9 +1,11 @@
-"""Reading pieces of local or remote files, from any process."""
+"""Reading pieces of local or remote files, from any process; writing small ones whole."""
 
 from __future__ import annotations
 
+import json
 import os
 import re
+from pathlib import Path
 from typing import Any
 
 import fsspec
@@ -74,3 +76,11 @@ def _count(pattern: str) -> list[str]:
         raise DataError(f"cannot count '{{{inside}}}' in {pattern}; ranges are written {{000000..000009}}")
     width = len(first) if first.startswith("0") else 0
     return [name for i in range(int(first), int(last) + 1) for name in _count(f"{before}{i:0{width}d}{after}")]
+
+
+def write_json(path: Path, content: Any) -> None:
+    """In one step, so that a broken-off write leaves no file half written; folders are made."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f".{path.name}.part")
+    part.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    os.replace(part, path)

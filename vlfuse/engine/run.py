@@ -16,7 +16,7 @@ import fsspec
 
 from vlfuse import __version__
 from vlfuse.checkpoints.config import config_from_dict, config_to_dict
-from vlfuse.data.files import expand, joined
+from vlfuse.data.files import expand, joined, write_json
 from vlfuse.types import ConfigError, DataError
 
 RUN = "run.json"
@@ -292,11 +292,7 @@ class Run:
 def save_run(run: Run) -> Path:
     """Write `run.json`: the run, the versions it ran with and fingerprints of its data."""
     path = Path(run.out) / RUN
-    path.parent.mkdir(parents=True, exist_ok=True)
-    record = {"run": config_to_dict(run), "versions": versions(), "data": fingerprints(run)}
-    part = path.with_suffix(".part")
-    part.write_text(json.dumps(record, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-    os.replace(part, path)
+    write_json(path, {"run": config_to_dict(run), "versions": versions(), "data": fingerprints(run)})
     return path
 
 

@@ -5,7 +5,6 @@ that dropout and sampling use are seeded anew at every pass from (seed, step, pa
 weights, moments and the step, and a resumed run repeats the uninterrupted one exactly.
 """
 
-import json
 import os
 import signal
 import threading
@@ -17,6 +16,7 @@ from pathlib import Path
 import torch
 from torch.optim import Optimizer
 
+from vlfuse.data.files import write_json
 from vlfuse.engine import checkpoint
 from vlfuse.engine.average import adopt, averaged, follow
 from vlfuse.engine.checkpoint import Progress
@@ -177,9 +177,7 @@ def finish(
     adopt(optimiser)
     model.eval()
     if world.main:
-        part = Path(run.out) / f".{METRICS}.part"
-        part.write_text(json.dumps({"step": released, **scores}, indent=2) + "\n", encoding="utf-8")
-        os.replace(part, Path(run.out) / METRICS)
+        write_json(Path(run.out) / METRICS, {"step": released, **scores})
     barrier(world)
 
 

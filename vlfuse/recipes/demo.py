@@ -1,20 +1,20 @@
 """The demo: a small model learns generated scenes from nothing, and a page shows what it can do afterwards."""
 
 import json
-import os
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 
-from vlfuse.checkpoints.folder import CONFIG, load_folder
+from vlfuse.checkpoints.folder import load_folder
 from vlfuse.checkpoints.hub import shipped_models
+from vlfuse.data.files import write_json
 from vlfuse.data.scenes.balance import Balance, measure
 from vlfuse.engine.distributed import start
-from vlfuse.engine.run import Evaluation, Run, Source, require_same
+from vlfuse.engine.run import Evaluation, Run, Source
 from vlfuse.recipes.asked import fresh
 from vlfuse.recipes.demo_page import page
-from vlfuse.recipes.execute import MODEL, execute, read_scores, score
+from vlfuse.recipes.execute import MODEL, execute, finished, read_scores, score
 from vlfuse.recipes.fine import HEAD, SMALL_AVERAGE, boxes_of_scenes, found_in_scenes
 from vlfuse.recipes.pretrain import READ, SEE, SMALL_MASK, SPOT, first_lessons, small_optim
 from vlfuse.recipes.scenes import scenes
@@ -55,7 +55,7 @@ def pretrain(size: Size, out: Path, steps: int) -> Run:
 
 
 def finetune(size: Size, out: Path, steps: int) -> Run:
-    """Questions of every kind and pairs; captions go on at a lower pace, so that searching goes on."""
+    """Questions of every kind and pairs; captions go on, for searching."""
     px = size.image_size
     return Run(
         recipe="demo-finetune",
@@ -132,24 +132,16 @@ def demo(out: Path, minutes: float = MINUTES, size: Size | None = None) -> Path:
     rows = table(scores, words_alone(out), known)
     results = {"minutes": round((time.monotonic() - started) / 60, 2), "rows": [asdict(row) for row in rows]}
     results |= {"scores": scores, "steps": {run.recipe: run.steps for run in runs}}
-    _write(out / "metrics.json", results)
+    write_json(out / "metrics.json", results)
     write_report(page(runs, rows), page_file)
     return page_file
-
-
-def finished(run: Run) -> bool:
-    """Whether the run's folder holds its released model. Raises ConfigError where it is another run's."""
-    if not (Path(run.out) / MODEL / CONFIG).is_file():
-        return False
-    require_same(run)
-    return True
 
 
 def words_alone(out: Path) -> dict[str, Balance]:
     """What a reader of the words alone reaches; measured once for a folder."""
     file = out / WORDS_ALONE
     if not file.is_file():
-        _write(file, {kind: asdict(measure(kind)) for kind in ("questions", "pairs")})
+        write_json(file, {kind: asdict(measure(kind)) for kind in ("questions", "pairs")})
     return {kind: Balance(**values) for kind, values in json.loads(file.read_text(encoding="utf-8")).items()}
 
 
@@ -185,9 +177,3 @@ def table(scores: dict[str, float], blind: dict[str, Balance], shipped: dict[str
     )
     rows += [Row(task, metric, scores[key], shipped=shipped.get(key)) for task, metric, key in found]
     return tuple(rows)
-
-
-def _write(path: Path, values: object) -> None:
-    part = path.with_suffix(".part")
-    part.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
-    os.replace(part, path)

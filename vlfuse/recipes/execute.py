@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 import torch
 
 from vlfuse.checkpoints.config import unknown
-from vlfuse.checkpoints.folder import LoadedModel, Preprocessing, save_folder
+from vlfuse.checkpoints.folder import CONFIG, LoadedModel, Preprocessing, save_folder
 from vlfuse.data.problems import Problems
 from vlfuse.data.readers import Dataset, open_dataset
 from vlfuse.data.tokenizer import Tokenizer
@@ -19,7 +19,7 @@ from vlfuse.engine.distributed import World, barrier, start
 from vlfuse.engine.evaluate import CANDIDATES, EVALUATIONS, submission
 from vlfuse.engine.loaders import evaluation_loader
 from vlfuse.engine.log import LOG
-from vlfuse.engine.run import RUN, Run
+from vlfuse.engine.run import RUN, Run, require_same
 from vlfuse.engine.step import Loader
 from vlfuse.engine.train import METRICS, train
 from vlfuse.systems.base import Model
@@ -44,6 +44,21 @@ def execute(run: Run, resume: bool = False, command: str = "") -> Path:
         release(run, built.model, built.tokenizer, built.preprocessing, folder, command)
     barrier(world)
     return folder
+
+
+def finished(run: Run) -> bool:
+    """Whether the run's folder holds its released model. Raises ConfigError where it is another run's."""
+    if not (Path(run.out) / MODEL / CONFIG).is_file():
+        return False
+    require_same(run)
+    return True
+
+
+def scores_of(run: Run, command: str = "") -> dict[str, float]:
+    """Those of the finished run in its folder, which is executed for it, or goes on, where it is not finished yet."""
+    if not finished(run):
+        execute(run, resume=True, command=command)
+    return read_scores(run.out)
 
 
 def release(

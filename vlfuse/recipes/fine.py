@@ -23,7 +23,7 @@ from vlfuse.types import ConfigError, DataError
 
 Reads = Literal["phrases", "expressions", "regions"]
 TASKS: dict[Reads, str] = {"regions": "detection", "phrases": "grounding", "expressions": "referring"}
-FIELDS = {"phrases": "captions+phrases"}  # of scenes, where not the same
+FIELDS = {"regions": "regions", "phrases": "captions+phrases", "expressions": "expressions"}  # of scenes
 LOOKED_AT = 256  # samples that tell what a data set holds
 HELD_OUT = 500  # scenes of each evaluation
 FLIP = 0.5  # published; a text that names sides keeps its picture as it is
@@ -80,8 +80,8 @@ PUBLISHED = {
     "grounding": Plan(16, 20, 1, TUNED),
     "referring": Plan(16, 20, 1, TUNED),
 }
-# Published for small sets of pictures (ODinW), there with up to eight copies of each;
-# the rate falls when the score does.
+# Published for small sets of pictures (ODinW), there with up to eight copies of each and a rate that falls when the
+# score does; here the rate follows the steps of the stage.
 FEW = Plan(4, 200, 1000, published(10.0, 0.05, 1.0, warmup=0))
 SMALL = {"detection": Plan(16, 30, 300), "grounding": Plan(16, 15, 300), "referring": Plan(16, 15, 300)}
 
@@ -124,7 +124,7 @@ def boxes_of_scenes(px: int, batch_size: int = 32) -> tuple[Source, ...]:
 def found_in_scenes(px: int, number: int = HELD_OUT, split: str = "test", suffix: str = "") -> tuple[Evaluation, ...]:
     """The tasks of the fine stage on scenes of a split, in the log as their name with `suffix`."""
     return tuple(
-        Evaluation(task, scenes(number, size=px, split=split, fields=FIELDS.get(reads, reads)), name=task + suffix)
+        Evaluation(task, scenes(number, size=px, split=split, fields=FIELDS[reads]), name=task + suffix)
         for reads, task in TASKS.items()
     )
 
@@ -201,7 +201,7 @@ def _source(data: str, reads: Reads, batch_size: int, size: str, flip: float, sh
 
 
 def _scenes(reads: Reads, px: int) -> str:
-    return scenes(size=px, seed=list(TASKS).index(reads), fields=FIELDS.get(reads, reads))
+    return scenes(size=px, seed=list(TASKS).index(reads), fields=FIELDS[reads])
 
 
 def _model(asked: Asked) -> dict[str, Any]:

@@ -1,8 +1,6 @@
 """How well a model finds things in sets of pictures that it does not know: as it is,
 after a few pictures of each class, after all."""
 
-import json
-import os
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -11,10 +9,10 @@ from statistics import mean
 
 from vlfuse.checkpoints.config import config_from_dict, config_to_dict
 from vlfuse.checkpoints.hub import load_model, model_config
+from vlfuse.data.files import write_json
 from vlfuse.engine.run import Run
 from vlfuse.recipes.asked import Asked
-from vlfuse.recipes.demo import finished
-from vlfuse.recipes.execute import execute, read_scores, score
+from vlfuse.recipes.execute import score, scores_of
 from vlfuse.recipes.fine import detection
 from vlfuse.types import ConfigError
 
@@ -74,13 +72,7 @@ def transfer(
             results[target.name][ZERO] = {name: found[name] for name in AP}
         for number in shots:
             run = _run(model, target, out, number, steps, image_size, seed)
-            if not finished(run):
-                execute(
-                    run,
-                    resume=True,
-                    command=shlex.join(["vlfuse", "transfer", "--model", model, "--data", target.data]),
-                )
-            found = read_scores(run.out)
+            found = scores_of(run, shlex.join(["vlfuse", "transfer", "--model", model, "--data", target.data]))
             results[target.name][f"{number}-shot" if number else FULL] = {
                 name: found[f"detection/{name}"] for name in AP
             }
@@ -89,7 +81,7 @@ def transfer(
         results[AVERAGE] = {
             how: {name: mean(results[target.name][how][name] for target in sets) for name in AP} for how in first
         }
-    _write(out / "metrics.json", results)
+    write_json(out / "metrics.json", results)
     return results
 
 
@@ -99,10 +91,3 @@ def _run(model: str, target: Target, out: Path, shots: int, steps: int, image_si
     run = replace(detection(asked, shots), seed=seed)
     run = replace(run, image_size=image_size) if image_size else run
     return config_from_dict(Run, config_to_dict(run))  # as it will be read from run.json
-
-
-def _write(path: Path, content: object) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_suffix(".part")
-    part.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
-    os.replace(part, path)
