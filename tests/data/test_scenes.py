@@ -227,6 +227,10 @@ def test_options_that_cannot_be_served_are_named():
         SceneDataset(1, size=32)
     with pytest.raises(ConfigError, match="both set"):
         SceneDataset(1, paired=True, entailment=True)
+    with pytest.raises(ConfigError, match=r"novel.*train, val and test"):
+        SceneDataset(1, trays=True, split="novel")
+    with pytest.raises(ConfigError, match="captions"):
+        SceneDataset(1, trays=True, fields=["captions"])
     with pytest.raises(IndexError):
         SceneDataset(5)[5]
 

@@ -2,11 +2,11 @@
 
 import json
 import os
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from inspect import signature
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, Self
 
 import torch
 from safetensors import SafetensorError
@@ -44,6 +44,10 @@ class Preprocessing:
     std: tuple[float, float, float] = IMAGENET_STD
     keep_aspect: bool = False
     crop: bool = False
+
+    def at(self, size: int) -> Self:
+        """The same for pictures of another size; 0 keeps it."""
+        return replace(self, size=size) if size else self
 
     def transform(self) -> EvalTransform:
         return EvalTransform(self.size, self.mean, self.std, self.keep_aspect, self.crop)

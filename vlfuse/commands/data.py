@@ -100,6 +100,7 @@ def scenes(
     size: int = 96,
     paired: bool = False,
     entailment: bool = False,
+    trays: bool = False,
 ) -> None:
     """Write generated scenes as pictures and one JSONL file.
 
@@ -111,10 +112,11 @@ def scenes(
         size: Pixels a side.
         paired: Two pictures a sample, with statements about both.
         entailment: Statements that are entailed, contradicted or left open.
+        trays: Three trays with loose things or towers, as in NLVR, with true/false statements; four times as wide as high.
     """
     from vlfuse.data.scenes.write import write_scenes
 
-    console.print(f"wrote {write_scenes(out, n, seed, split, size, paired, entailment)}")
+    console.print(f"wrote {write_scenes(out, n, seed, split, size, paired, entailment, trays)}")
 
 
 def convert(format: Positional[str], source: Positional[Path], out: Path) -> None:

@@ -175,6 +175,7 @@ SCENE_OPTIONS = {
     "size": int,
     "paired": lambda text: bool(int(text)),
     "entailment": lambda text: bool(int(text)),
+    "trays": lambda text: bool(int(text)),
     "questions": int,
     "captions": int,
     "statements": int,

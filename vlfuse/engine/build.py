@@ -222,7 +222,7 @@ def evaluator_of(
         task.reads,
         dataset,
         tokenizer,
-        given,
+        given.at(wanted.image_size),
         wanted.batch_size,
         blind=run.blind,
         strict=run.strict,

@@ -75,7 +75,7 @@ def source_loader(
         collate: Collator = box_collate(run, source, dataset, model, tokenizer, given)
         dataset = few_shot(dataset, source.boxes.shots, run.seed) if source.boxes.shots else dataset
     else:
-        collate = text_collate(run, source, model, tokenizer, given)
+        collate = text_collate(run, source, model, tokenizer, given.at(source.image_size))
     return Loader(
         dataset,
         collate,

@@ -131,7 +131,7 @@ class Source:
     from step `first` until before step `last` (0: the end).
     captions, questions, statements, regions: how many of a kind each sample gives, at random; exactly the kinds that
     the heads read. queries: descriptions made of the words of a sample's regions, with all that they fit.
-    mask_probability: of the captions' tokens, for masked language modelling.
+    mask_probability: of the captions' tokens, for masked language modelling. image_size: of its pictures; 0: the run's.
     augment: "none" shows the whole picture, "crop" takes a random part, "randaugment" distorts it further as FIBER
     does, "randaugment-mild" as BridgeTower for questions, "randaugment-pil" as BridgeTower for all else;
     flip: mirror half of the pictures, for texts that name no sides. boxes: for the head `grounding`, which has a source
@@ -146,6 +146,7 @@ class Source:
     statements: int = 0
     regions: int = 0
     queries: int = 0
+    image_size: int = 0
     every: int = 1
     first: int = 0
     last: int = 0
@@ -163,12 +164,14 @@ class Source:
             self.heads,
             "weights above 0; leave a head out instead",
         )
+        _check(self.image_size >= 0, "source.image_size", self.image_size, "a number of pixels, or 0 for the run's")
         _check(self.first >= 0, "source.first", self.first, "a step, 0 for the first")
         _check(self.last == 0 or self.last > self.first, "source.last", self.last, f"0 (the end) or above {self.first}")
         _used(not self.flip or self.augment != "none", "source.flip", "augment 'none' does not mirror; use 'crop'")
         if self.boxes.reads:
             for name in ("captions", "questions", "statements", "regions", "queries"):
                 _used(not getattr(self, name), f"source.{name}", "boxes.reads says what this source gives")
+            _used(not self.image_size, "source.image_size", "boxes.scales says how large these pictures are")
             _used(self.augment == "none", "source.augment", "boxes.scales, crop and flip are for pictures with boxes")
 
     def has_turn(self, step: int) -> bool:
@@ -177,16 +180,21 @@ class Source:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """A task of `vlfuse.engine.evaluate.EVALUATIONS` on held-out data, every n steps (0: at the end only)."""
+    """A task of `vlfuse.engine.evaluate.EVALUATIONS` on held-out data, every n steps (0: at the end only).
+
+    image_size: of its pictures; 0: the run's.
+    """
 
     task: str
     data: str
     every: int = 0
     batch_size: int = 64
+    image_size: int = 0
     name: str = ""  # in the log and in metrics.json; by default the task
 
     def __post_init__(self):
         _positive(self, "batch_size")
+        _check(self.image_size >= 0, "evaluation.image_size", self.image_size, "a number of pixels, or 0 for the run's")
         _check(self.every >= 0, "evaluation.every", self.every, "0 (at the end) or a number of steps")
 
 

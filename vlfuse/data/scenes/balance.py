@@ -105,6 +105,7 @@ KINDS: dict[str, dict] = {
     "statements": {"fields": ("statements",)},
     "pairs": {"paired": True},
     "entailment": {"fields": ("statements",), "entailment": True},
+    "trays": {"fields": ("statements",), "trays": True},
 }
 
 

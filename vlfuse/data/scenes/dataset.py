@@ -5,16 +5,22 @@ from __future__ import annotations
 import random
 from collections.abc import Iterable
 
+from vlfuse.data.scenes.claims import stated
 from vlfuse.data.scenes.draw import box_of, draw_scene
 from vlfuse.data.scenes.language import dense_caption, expressions, join, light_caption
 from vlfuse.data.scenes.questions import TEMPLATES, ask
 from vlfuse.data.scenes.statements import entailment, reason, reason_pair
+from vlfuse.data.scenes.trays import boxes_of, draw_trays
 from vlfuse.data.scenes.world import MOST_THINGS, SPLITS, Scene, View, sample_scene, sample_theme
 from vlfuse.types import ConfigError, Expression, Phrase, Question, Region, Sample, Statement
 
 FIELDS = frozenset(("captions", "phrases", "regions", "expressions", "questions", "statements"))
-PAIRED_FIELDS = frozenset(("statements",))
-ENTAILMENT_FIELDS = frozenset(("statements", "regions"))  # behind a curtain, a count or a denial could be wrong
+POSSIBLE = {
+    "single": FIELDS,
+    "paired": frozenset(("statements",)),
+    "entailment": frozenset(("statements", "regions")),  # behind a curtain, a count or a denial could be wrong
+    "trays": frozenset(("statements", "regions")),
+}
 SMALLEST = 64  # pixels; below, the patterns of small things blur
 
 
@@ -26,6 +32,8 @@ class SceneDataset:
     paired: two pictures a sample and true/false statements about the pair, nothing else.
     entailment: statements are entailment, neutral or contradiction, and half of the pictures have a curtain that may
         hide things; beside them there are only regions. Without it, statements are true or false of a picture in full view.
+    trays: three trays with loose things or towers of blocks, as in NLVR (Suhr et al. 2017), in pictures [size, 4 size, 3],
+        with statements worded as people word them there, true or false, and regions. There is no split "novel".
     questions, captions, statements: how many of each a sample has. captions[0], and every other one, is dense: it
         names each thing with all its attributes and its place.
     things: most things in a picture, 2 to 6; few make a first lesson.
@@ -44,6 +52,7 @@ class SceneDataset:
         size: int = 96,
         paired: bool = False,
         entailment: bool = False,
+        trays: bool = False,
         questions: int = 6,
         captions: int = 2,
         statements: int = 2,
@@ -51,7 +60,11 @@ class SceneDataset:
         kinds: Iterable[str] = (),
         fields: Iterable[str] | None = None,
     ):
-        possible = PAIRED_FIELDS if paired else ENTAILMENT_FIELDS if entailment else FIELDS
+        kinds_asked = [kind for kind, on in (("paired", paired), ("entailment", entailment), ("trays", trays)) if on]
+        if len(kinds_asked) > 1:
+            raise ConfigError(f"{' and '.join(kinds_asked)} are both set; they are different kinds of scenes: set one")
+        self.kind = kinds_asked[0] if kinds_asked else "single"
+        possible = POSSIBLE[self.kind]
         wanted = possible if fields is None else frozenset(fields)
         if split not in SPLITS:
             raise ConfigError(f"split is {split!r}; scenes have the splits {', '.join(SPLITS)}")
@@ -60,14 +73,11 @@ class SceneDataset:
         if size < SMALLEST:
             raise ConfigError(f"size is {size}; scenes need at least {SMALLEST} pixels a side to show their patterns")
         if not wanted <= possible:
-            kind = "paired" if paired else "entailment" if entailment else "single"
             raise ConfigError(
-                f"fields holds {sorted(wanted - possible)}; scenes of this kind ({kind}) have {sorted(possible)}"
+                f"fields holds {sorted(wanted - possible)}; scenes of this kind ({self.kind}) have {sorted(possible)}"
             )
-        if paired and entailment:
-            raise ConfigError(
-                "paired and entailment are both set; entailment statements are about one picture: set one"
-            )
+        if trays and split == "novel":
+            raise ConfigError("split is 'novel', which trays do not have; they have train, val and test")
         self.n, self.seed, self.split, self.size = n, seed, split, size
         self.paired, self.entailment, self.fields = paired, entailment, wanted
         self.questions, self.captions, self.statements = questions, captions, statements
@@ -95,6 +105,26 @@ class SceneDataset:
         )
 
     def __getitem__(self, i: int) -> Sample:
+        return self._tray_sample(i) if self.kind == "trays" else self._scene_sample(i)
+
+    def _tray_sample(self, i: int) -> Sample:
+        if not 0 <= i < self.n:
+            raise IndexError(f"sample {i} of {self.n}")
+        made, said = stated(self._rng(i, "trays"), self.split, self.statements)
+        parts: dict = {}
+        if "statements" in self.fields:
+            parts["statements"] = tuple([Statement(text, label) for text, label in said])
+        if "regions" in self.fields:
+            things = [thing for tray in made.trays for thing in tray]
+            parts["regions"] = tuple(
+                Region(box, t.shape, (t.size, t.colour))
+                for box, t in zip(boxes_of(made, self.size), things, strict=True)
+            )
+        return Sample(
+            id=f"trays-{self.split}-{self.seed}-{i}", images=(draw_trays(made, self.size),), split=self.split, **parts
+        )
+
+    def _scene_sample(self, i: int) -> Sample:
         scenes = self.scenes(i)
         images = tuple([draw_scene(scene, self.size) for scene in scenes])
         views = [View(scene, self.split == "novel") for scene in scenes]
@@ -103,7 +133,7 @@ class SceneDataset:
 
     def _rng(self, i: int, part: str) -> random.Random:
         """Each part of a sample draws from its own stream, so that leaving one out changes no other."""
-        kind = "pair" if self.paired else "entailment" if self.entailment else "single"
+        kind = "pair" if self.paired else self.kind
         return random.Random(f"{kind} {self.seed} {self.split} {i} {part}")
 
     def _texts(self, i: int, view: View) -> dict:

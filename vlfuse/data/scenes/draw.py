@@ -54,23 +54,29 @@ def draw_scene(scene: Scene, side: int) -> np.ndarray:
         x0, y0, x1, y1 = (round(value * side) for value in scene.curtain)
         picture[y0:y1, x0:x1] = _folds(side)[y0:y1, x0:x1]
     for thing in scene.things:
-        x0, y0, x1, y1 = pixel_box(thing, side)
-        ink, ground = _sprite(thing[:4], x1 - x0, y1 - y0)
-        patch = picture[y0:y1, x0:x1]
-        blended = patch * ground
-        blended += ink
-        patch[...] = blended >> 8
+        paste(picture, thing, pixel_box(thing, side), INK[thing.colour])
     return picture
+
+
+def paste(picture: np.ndarray, thing: Thing, box: tuple[int, int, int, int], colour: tuple[int, int, int]) -> None:
+    """Draw a thing into the pixels `box` of a picture."""
+    x0, y0, x1, y1 = box
+    ink, ground = _sprite(thing.pattern, thing.shape, colour, x1 - x0, y1 - y0)
+    patch = picture[y0:y1, x0:x1]
+    blended = patch * ground
+    blended += ink
+    patch[...] = blended >> 8
 
 
 # --- sprites --------------------------------------------------------------------------------------------------
 
 
 @cache
-def _sprite(kind: tuple[str, str, str, str], width: int, height: int) -> tuple[np.ndarray, np.ndarray]:
+def _sprite(
+    pattern: str, shape: str, colour: tuple[int, int, int], width: int, height: int
+) -> tuple[np.ndarray, np.ndarray]:
     """A thing as (ink, ground), uint16 [height, width, 3] and [height, width, 1]:
     picture * ground + ink is 256-fold."""
-    _, pattern, colour, shape = kind
     rim = max(1.0, 0.06 * max(width, height))  # a plain rim keeps the outline of a patterned thing whole
     whole = _mask(shape, width, height, 0)
     cover = np.asarray(whole.reduce(FINE), np.float32) / 255
@@ -79,7 +85,7 @@ def _sprite(kind: tuple[str, str, str, str], width: int, height: int) -> tuple[n
         marks = _marks(pattern, shape, width, height)
         inner = _mask(shape, width, height, rim)
         light = np.asarray(Image.composite(marks, Image.new("L", marks.size), inner).reduce(FINE), np.float32) / 255
-    ink = (cover - light)[..., None] * np.array(INK[colour], np.float32) + light[..., None] * 255
+    ink = (cover - light)[..., None] * np.array(colour, np.float32) + light[..., None] * 255
     ground = np.round(256 * (1 - cover))
     return np.round(256 * ink).clip(0, 65280).astype(np.uint16), ground[..., None].astype(np.uint16)
 

@@ -114,7 +114,7 @@ def _shares() -> dict[Kind, int]:
 
 
 _SHARE = _shares()
-_CHECKSUMS = {"train": range(8), "val": range(8, 9), "test": range(9, 10), "novel": range(10)}
+CHECKSUMS = {"train": range(8), "val": range(8, 9), "test": range(9, 10), "novel": range(10)}
 
 
 def split_of(scene: Scene) -> str:
@@ -126,7 +126,7 @@ def split_of(scene: Scene) -> str:
     if any((thing.colour, thing.shape) in HELD_OUT for thing in scene.things):
         return "novel"
     checksum = sum(_SHARE[thing[:4]] for thing in scene.things) % 10
-    return next(split for split in SPLITS if checksum in _CHECKSUMS[split])
+    return next(split for split in SPLITS if checksum in CHECKSUMS[split])
 
 
 def sample_theme(rng: random.Random) -> Theme:
@@ -174,7 +174,7 @@ def sample_scene(
 
 
 def _sample_kinds(rng: random.Random, theme: Theme, split: str, most: int) -> list[Kind]:
-    number, novel, allowed = 2 + int(rng.random() * (most - 1)), split == "novel", _CHECKSUMS[split]
+    number, novel, allowed = 2 + int(rng.random() * (most - 1)), split == "novel", CHECKSUMS[split]
     attempts = 0
     while True:
         kinds, large = [], 0

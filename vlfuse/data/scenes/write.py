@@ -22,6 +22,7 @@ def write_scenes(
     size: int = 96,
     paired: bool = False,
     entailment: bool = False,
+    trays: bool = False,
 ) -> Path:
     """Write `n` samples to `out/images/*.png` and `out/data.jsonl`, showing progress; returns the JSONL file.
 
@@ -31,7 +32,7 @@ def write_scenes(
     file = out / "data.jsonl"
     if file.exists():
         raise DataError(f"{file} exists; name another folder or remove it first")
-    dataset = SceneDataset(n, seed, split, size, paired, entailment)
+    dataset = SceneDataset(n, seed, split, size, paired, entailment, trays)
     (out / "images").mkdir(parents=True, exist_ok=True)
 
     def saved() -> Iterator[Sample]:

@@ -1,0 +1,112 @@
+"""Three trays side by side with loose things or towers of blocks, after the pictures of NLVR (Suhr et al. 2017).
+
+Lengths and positions are fractions of the side of a tray, which is the height of the picture.
+"""
+
+from __future__ import annotations
+
+import random
+import zlib
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from vlfuse.data.scenes.draw import paste, pixel_box
+from vlfuse.data.scenes.world import CHECKSUMS, Thing, pick
+from vlfuse.types import Box
+
+TRAYS = 3
+STEP = 1.5  # from the left of a tray to that of the next
+WIDTH = STEP * (TRAYS - 1) + 1.0  # of the picture, whose height is 1
+COLOURS = {"black": (8, 8, 8), "blue": (0, 153, 255), "yellow": (255, 255, 0)}
+SHAPES = ("circle", "square", "triangle")
+EXTENTS = {"small": 0.1, "medium": 0.2, "big": 0.3}
+BLOCK = 0.2
+HIGHEST, MOST = 4, 7  # blocks of a tower, loose things of a tray
+GAP = 0.02  # between two things of a tray
+AT_EDGE = 0.4  # share of loose things that touch an edge of their tray
+TOWERS = 0.6  # share of pictures
+GROUND, BETWEEN = 211, 128  # greys of the trays and of what lies between them
+
+Tray = tuple[Thing, ...]
+"""Of a tower: its blocks from the base to the top."""
+
+
+class Trays(NamedTuple):
+    trays: tuple[Tray, ...]
+    towers: bool
+
+
+def sample_trays(rng: random.Random, split: str, towers: bool) -> Trays | None:
+    """Trays that belong to `split`, or None where the first ones drawn do not: no set of things of one split is in another."""
+    colours = tuple(COLOURS) if rng.random() < 0.7 else tuple(rng.sample(tuple(COLOURS), 2))
+    if towers:
+        trays = tuple([_tower(rng, colours) for _ in range(TRAYS)])
+    else:
+        shapes = SHAPES if rng.random() < 0.7 else rng.sample(SHAPES, 1 + int(rng.random() * 2))
+        most = 1 + int(rng.random() * MOST)
+        trays = tuple([_loose(rng, colours, shapes, most) for _ in range(TRAYS)])
+    return Trays(trays, towers) if split_of(trays) == split else None
+
+
+def split_of(trays: tuple[Tray, ...]) -> str:
+    kinds = sorted(sorted((thing.size, thing.colour, thing.shape) for thing in tray) for tray in trays)
+    checksum = zlib.crc32(repr(kinds).encode()) % 10
+    return next(split for split, own in CHECKSUMS.items() if checksum in own)
+
+
+def _tower(rng: random.Random, colours: tuple[str, ...]) -> Tray:
+    # A row of pixels stays free between two blocks, as in NLVR, or blocks of one colour would be one.
+    return tuple(
+        [
+            Thing("medium", "solid", pick(rng, colours), "square", 0.5, 0.9 - k * (BLOCK + 0.01), BLOCK, BLOCK)
+            for k in range(1 + int(rng.random() * HIGHEST))
+        ]
+    )
+
+
+def _loose(rng: random.Random, colours: tuple[str, ...], shapes: Sequence[str], most: int) -> Tray:
+    """1 to `most` things, or as many of them as find room."""
+    things: list[Thing] = []
+    for _ in range(1 + int(rng.random() * most)):
+        size = pick(rng, tuple(EXTENTS))
+        extent = EXTENTS[size]
+        room, half = 1 - extent, extent / 2
+        for _ in range(10):
+            x, y = half + room * rng.random(), half + room * rng.random()
+            if rng.random() < AT_EDGE:
+                x, y = pick(rng, ((half, y), (1 - half, y), (x, half), (x, 1 - half)))
+            if all(max(abs(x - t.x) - t.width / 2, abs(y - t.y) - t.height / 2) >= half + GAP for t in things):
+                things.append(Thing(size, "solid", pick(rng, colours), pick(rng, shapes), x, y, extent, extent))
+                break
+    return tuple(things)
+
+
+def draw_trays(trays: Trays, side: int) -> np.ndarray:
+    """A fresh [side, 4 * side, 3] uint8 picture."""
+    picture = np.full((side, round(WIDTH * side), 3), BETWEEN, np.uint8)
+    for number, tray in enumerate(trays.trays):
+        start = round(STEP * number * side)
+        ground = picture[:, start : start + side]
+        ground[...] = GROUND
+        for thing in tray:
+            paste(ground, thing, _pixels(thing, side), COLOURS[thing.colour])
+    return picture
+
+
+def boxes_of(trays: Trays, side: int) -> list[Box]:
+    """In pixels, tray by tray."""
+    boxes = []
+    for number, tray in enumerate(trays.trays):
+        start = round(STEP * number * side)
+        for x0, y0, x1, y1 in (_pixels(thing, side) for thing in tray):
+            boxes.append((float(start + x0), float(y0), float(start + x1), float(y1)))
+    return boxes
+
+
+def _pixels(thing: Thing, side: int) -> tuple[int, int, int, int]:
+    """Those of a thing in its tray; what touches an edge would by rounding reach over it at some sizes."""
+    x0, y0, x1, y1 = pixel_box(thing, side)
+    over_x, over_y = max(0, x1 - side), max(0, y1 - side)
+    return (x0 - over_x, y0 - over_y, x1 - over_x, y1 - over_y)
