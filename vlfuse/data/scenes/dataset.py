@@ -5,10 +5,10 @@ from __future__ import annotations
 import random
 from collections.abc import Iterable
 
-from vlfuse.data.scenes.claims import stated
 from vlfuse.data.scenes.draw import box_of, draw_scene
 from vlfuse.data.scenes.language import dense_caption, expressions, join, light_caption
 from vlfuse.data.scenes.questions import TEMPLATES, ask
+from vlfuse.data.scenes.stated import stated
 from vlfuse.data.scenes.statements import entailment, reason, reason_pair
 from vlfuse.data.scenes.trays import boxes_of, draw_trays
 from vlfuse.data.scenes.world import MOST_THINGS, SPLITS, Scene, View, sample_scene, sample_theme
