@@ -14,8 +14,10 @@ Of = Callable[[Thing], bool]
 
 
 class Claim(NamedTuple):
+    """What is said of a picture; `holds` is None of trays for which readers would not agree."""
+
     text: str
-    holds: Callable[[Sequence[Tray]], bool]
+    holds: Callable[[Sequence[Tray]], bool | None]
 
 
 class Clause(NamedTuple):

@@ -129,4 +129,4 @@ def _all_touch(rng: random.Random) -> Claim:
     )
 
 
-LOOSE_CLAIMS = (_counted, _touching, _touching, _touching, _boxed, _boxed, _boxed, _boxed, _boxed, _all_touch, more(lambda rng: pick(rng, ITEMS)))  # fmt: skip  # fmt: skip
+LOOSE_CLAIMS = (_counted, _touching, _touching, _touching, _boxed, _boxed, _boxed, _boxed, _boxed, _all_touch, more(lambda rng: pick(rng, ITEMS)))  # fmt: skip

@@ -114,10 +114,13 @@ def _the_tower(rng: random.Random) -> Claim:
     """ "the tower with four blocks has a black block at the top"."""
     number, end = 1 + int(rng.random() * HIGHEST), _end(rng)
     figure = str(number) if rng.random() < 0.3 else NUMBERS[number]
-    return Claim(
-        f"the tower with {figure} {'blocks' if number > 1 else 'block'} has {end.text}",
-        lambda trays: any(len(tray) == number and end.holds(tray) for tray in trays),
-    )
+
+    def holds(trays: Sequence[Tray]) -> bool | None:
+        """False where there is no such tower; where there are several, all must be alike in it."""
+        found = {end.holds(tray) for tray in trays if len(tray) == number}
+        return found == {True} if len(found) < 2 else None
+
+    return Claim(f"the tower with {figure} {'blocks' if number > 1 else 'block'} has {end.text}", holds)
 
 
 def _anywhere(rng: random.Random) -> Claim:
@@ -139,4 +142,4 @@ def _same_height(rng: random.Random) -> Claim:
     return Claim(f"there are exactly two towers {same}", lambda trays: alike(trays) == 2)
 
 
-TOWER_CLAIMS = (_towered,) * 9 + (_blocks, _blocks, _as_end, _as_end, _the_tower, _anywhere, _anywhere, _same_height, more(lambda rng: "block"))  # fmt: skip  # fmt: skip
+TOWER_CLAIMS = (_towered,) * 9 + (_blocks, _blocks, _as_end, _as_end, _the_tower, _anywhere, _anywhere, _same_height, more(lambda rng: "block"))  # fmt: skip
