@@ -1,7 +1,8 @@
 """A slow, separate reader of what is said of trays: it parses a statement and works out its truth from the things alone.
 
 It shares no code with the generator; what it cannot parse, finds badly worded or too close to call is an error.
-A bare number is exact, "a" is one or more, and "over", "above", "below" and "under" are said of neighbours in a tower.
+A bare number is exact and "a" is one or more, as is "one box has"; "over", "above", "below" and "under" are said of
+neighbours in a tower.
 """
 
 import re
@@ -207,14 +208,17 @@ def _all_of(reader, noun, colour):
 
 def _of(reader, number, noun, verb, clause):
     single(noun, True)
-    assert (verb == "has") == (number == "one")
-    return reader.number(clause) >= 1 if number == "one" else reader.number(clause) == NUMBERS[number]
+    return _have(reader, number, verb, clause)
 
 
 def _bare(reader, number, noun, verb, clause):
     single(noun, number != "one")
+    return _have(reader, number, verb, clause)
+
+
+def _have(reader, number, verb, clause):
     assert (verb == "has") == (number == "one")
-    return reader.number(clause) >= 1 if number == "one" else reader.number(clause) == NUMBERS[number]
+    return reader.number(clause) >= 1 if number == "one" else reader.number(clause) == 2
 
 
 def _every(reader, word, noun, verb, clause):
@@ -234,7 +238,7 @@ def _none_of(reader, noun, clause):
 
 
 def _more(reader, first, second):
-    single(first, True), single(second, True)
+    assert single(first, True) != single(second, True)
     counts = [sum(fits(thing, noun) for thing in reader.things) for noun in (first, second)]
     return counts[0] > counts[1]
 
