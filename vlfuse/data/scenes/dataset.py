@@ -5,12 +5,12 @@ from __future__ import annotations
 import random
 from collections.abc import Iterable
 
-from vlfuse.data.scenes.claims import stated
 from vlfuse.data.scenes.draw import box_of, draw_scene
 from vlfuse.data.scenes.language import dense_caption, expressions, join, light_caption
 from vlfuse.data.scenes.questions import TEMPLATES, ask
+from vlfuse.data.scenes.stated import stated
 from vlfuse.data.scenes.statements import entailment, reason, reason_pair
-from vlfuse.data.scenes.trays import boxes_of, draw_trays
+from vlfuse.data.scenes.trays import Trays, boxes_of, draw_trays
 from vlfuse.data.scenes.world import MOST_THINGS, SPLITS, Scene, View, sample_scene, sample_theme
 from vlfuse.types import ConfigError, Expression, Phrase, Question, Region, Sample, Statement
 
@@ -107,10 +107,14 @@ class SceneDataset:
     def __getitem__(self, i: int) -> Sample:
         return self._tray_sample(i) if self.kind == "trays" else self._scene_sample(i)
 
-    def _tray_sample(self, i: int) -> Sample:
+    def trays(self, i: int) -> tuple[Trays, list[tuple[str, str]]]:
+        """The trays of sample i and what is said of them, with "true" or "false"."""
         if not 0 <= i < self.n:
             raise IndexError(f"sample {i} of {self.n}")
-        made, said = stated(self._rng(i, "trays"), self.split, self.statements)
+        return stated(self._rng(i, "trays"), self.split, self.statements)
+
+    def _tray_sample(self, i: int) -> Sample:
+        made, said = self.trays(i)
         parts: dict = {}
         if "statements" in self.fields:
             parts["statements"] = tuple([Statement(text, label) for text, label in said])

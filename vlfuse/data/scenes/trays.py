@@ -24,8 +24,8 @@ SHAPES = ("circle", "square", "triangle")
 EXTENTS = {"small": 0.1, "medium": 0.2, "big": 0.3}
 BLOCK = 0.2
 HIGHEST, MOST = 4, 7  # blocks of a tower, loose things of a tray
-GAP = 0.02  # between two things of a tray
-AT_EDGE = 0.4  # share of loose things that touch an edge of their tray
+GAP = 0.02  # at least, between two things of a tray and to an edge that is not touched: a pixel at a side of 64
+AT_EDGE, IN_CORNER = 0.4, 0.1  # share of loose things that touch an edge of their tray, and of those a corner
 TOWERS = 0.6  # share of pictures
 GROUND, BETWEEN = 211, 128  # greys of the trays and of what lies between them
 
@@ -57,10 +57,10 @@ def split_of(trays: tuple[Tray, ...]) -> str:
 
 
 def _tower(rng: random.Random, colours: tuple[str, ...]) -> Tray:
-    # A row of pixels stays free between two blocks, as in NLVR, or blocks of one colour would be one.
+    # Ground shows between two blocks, as in NLVR, or blocks of one colour would be one.
     return tuple(
         [
-            Thing("medium", "solid", pick(rng, colours), "square", 0.5, 0.9 - k * (BLOCK + 0.01), BLOCK, BLOCK)
+            Thing("medium", "solid", pick(rng, colours), "square", 0.5, 0.9 - k * (BLOCK + GAP), BLOCK, BLOCK)
             for k in range(1 + int(rng.random() * HIGHEST))
         ]
     )
@@ -72,11 +72,14 @@ def _loose(rng: random.Random, colours: tuple[str, ...], shapes: Sequence[str], 
     for _ in range(1 + int(rng.random() * most)):
         size = pick(rng, tuple(EXTENTS))
         extent = EXTENTS[size]
-        room, half = 1 - extent, extent / 2
+        half = extent / 2
+        low, high = half, 1 - half
+        room = high - low - 2 * GAP
         for _ in range(10):
-            x, y = half + room * rng.random(), half + room * rng.random()
+            x, y = low + GAP + room * rng.random(), low + GAP + room * rng.random()
             if rng.random() < AT_EDGE:
-                x, y = pick(rng, ((half, y), (1 - half, y), (x, half), (x, 1 - half)))
+                x, y = pick(rng, ((low, y), (high, y), (x, low), (x, high)))
+                x, y = (pick(rng, (low, high)), pick(rng, (low, high))) if rng.random() < IN_CORNER else (x, y)
             if all(max(abs(x - t.x) - t.width / 2, abs(y - t.y) - t.height / 2) >= half + GAP for t in things):
                 things.append(Thing(size, "solid", pick(rng, colours), pick(rng, shapes), x, y, extent, extent))
                 break
