@@ -10,7 +10,18 @@ from PIL import Image
 from tests.data.tray_reader import RULES, Reader
 from vlfuse.data.readers import open_dataset
 from vlfuse.data.scenes import SceneDataset
-from vlfuse.data.scenes.trays import BETWEEN, COLOURS, GAP, GROUND, STEP, TRAYS, boxes_of, draw_trays
+from vlfuse.data.scenes.trays import (
+    BETWEEN,
+    BETWEEN_BLOCKS,
+    COLOURS,
+    GAP,
+    GROUND,
+    STEP,
+    TRAYS,
+    boxes_of,
+    draw_trays,
+    tray_boxes,
+)
 from vlfuse.data.scenes.write import write_scenes
 from vlfuse.types import ConfigError
 
@@ -66,7 +77,7 @@ def test_things_lie_in_their_tray_and_apart(made):
                 assert thing.height / 2 - 1e-9 <= thing.y <= 1 - thing.height / 2 + 1e-9
             for a, b in combinations(tray, 2):
                 gap = max(abs(a.x - b.x) - (a.width + b.width) / 2, abs(a.y - b.y) - (a.height + b.height) / 2)
-                assert gap > GAP - 1e-9
+                assert gap > (BETWEEN_BLOCKS if trays.towers else GAP) - 1e-9
 
 
 @pytest.mark.parametrize("side", [64, 100, 128])
@@ -113,10 +124,45 @@ def test_regions_name_what_the_trays_hold():
     for i in range(len(dataset)):
         sample, (trays, said) = dataset[i], dataset.trays(i)
         things = [thing for tray in trays.trays for thing in tray]
-        assert [(r.label, r.attributes) for r in sample.regions] == [(t.shape, (t.size, t.colour)) for t in things]
+        for region, thing in zip(sample.regions, things, strict=True):
+            assert region.label == ("block" if trays.towers else thing.shape) and thing.colour in region.attributes
+            assert ("touching the edge" in region.attributes) == (not trays.towers and touches_an_edge(thing))
         assert [r.box for r in sample.regions] == boxes_of(trays, 64)
         assert [(s.text, s.label) for s in sample.statements] == said
         assert np.array_equal(sample.images[0], draw_trays(trays, 64))
+
+
+def touches_an_edge(thing):
+    sides = (
+        thing.x - thing.width / 2,
+        1 - thing.x - thing.width / 2,
+        thing.y - thing.height / 2,
+        1 - thing.y - thing.height / 2,
+    )
+    return min(sides) < 1e-6
+
+
+def test_clauses_of_trays_are_true_of_them():
+    """ "there is a tower with <clause>" and "each box has <clause>" are as true as the regions of the trays say."""
+    dataset = trays_set(150, seed=5, parts="trays", fields=["regions"])
+    seen = 0
+    for i in range(len(dataset)):
+        sample, (trays, _) = dataset[i], dataset.trays(i)
+        label = "tower" if trays.towers else "box"
+        assert [r.label for r in sample.regions] == [label] * TRAYS and [r.box for r in sample.regions] == tray_boxes(
+            64
+        )
+        for clause in {words for region in sample.regions for words in region.attributes}:
+            held = sum(clause in region.attributes for region in sample.regions)
+            assert Reader(trays.trays).truth(f"each {label} has {clause}") == (held == TRAYS), clause
+            seen += 1
+    assert seen > 300
+    kinds = {r.label for i in range(40) for r in trays_set(40, parts="either", fields=["regions"])[i].regions}
+    assert {"tower", "box", "block", "circle"} <= kinds
+    with pytest.raises(ConfigError, match="parts is 'all'"):
+        SceneDataset(1, trays=True, parts="all")
+    with pytest.raises(ConfigError, match="parts is 'trays'"):
+        SceneDataset(1, parts="trays")
 
 
 def test_splits_share_no_set_of_things():

@@ -94,6 +94,7 @@ class Reader:
         self.things = [thing for tray in trays for thing in tray]
 
     def truth(self, text):
+        text = text.removesuffix(".")
         assert re.fullmatch(r"[a-z0-9]+( [a-z0-9]+)*", text), f"badly set: {text!r}"
         return self._first(STATEMENTS, text, self)
 

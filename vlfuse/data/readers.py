@@ -181,6 +181,7 @@ SCENE_OPTIONS = {
     "statements": int,
     "things": int,
     "kinds": lambda text: text.split("+"),
+    "parts": str,
     "fields": lambda text: text.split("+"),
 }
 

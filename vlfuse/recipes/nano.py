@@ -1,5 +1,5 @@
-"""The two recipes of the model that comes with the package: the coarse stage from nothing, then every task, boxes and captions
-included, all learnt from generated scenes."""
+"""The recipes of the model that comes with the package: the coarse stage from nothing; every task, boxes and captions included; and more
+of what takes longest. All learn from generated scenes."""
 
 from dataclasses import replace
 from typing import Any
@@ -110,6 +110,80 @@ def fiber_nano_fine(out: str = "runs/fiber-nano-fine", steps: int = 3000, init: 
         heads={"vqa": {"single": True}, "grounding": HEAD["nano"]},
         average=SMALL_AVERAGE,
         save_every=200,
+        log_every=25,
+        release="float16",
+        init=init,
+    )
+
+
+TRAY, TRAY_SIZE = (
+    100,
+    128,
+)  # pixels: height of a picture of trays as drawn; side of a square of as many as it is shown with
+TO_JUDGE, TO_REWARD = 600, 800
+
+
+def fiber_nano_more(
+    out: str = "runs/fiber-nano-more", steps: int = 1800, init: str = "runs/fiber-nano-fine/model"
+) -> Run:
+    """Go on from `fiber-nano-fine` with what takes longest to learn: which phrase of a long caption means which thing, captions for
+    their reward, questions that compare; and with pictures of another kind, trays. All else is kept up.
+
+    Args:
+        out: Folder of the run.
+        steps: Updates.
+        init: What `vlfuse train fiber-nano-fine` made.
+    """
+    size = size_of("nano")
+    px = size.image_size
+    told = scenes(size=px, seed=26, captions=1, fields="captions")
+    rewarded = scenes(size=px, seed=27, captions=5, fields="captions")
+    asked = scenes(size=px, seed=21, questions=5, fields="questions")
+    compared = scenes(size=px, seed=22, questions=6, fields="questions", kinds="comparison")
+    paired, single = scenes(size=px, seed=23, paired=1), scenes(size=px, seed=24, fields="statements")
+    judged = scenes(size=px, seed=25, entailment=1, fields="statements")
+    trays = scenes(size=TRAY, seed=28, trays=1, parts="either", fields="statements+regions")
+    regions, phrases, expressions = (
+        replace(source, heads={"grounding": BOX_SHARE}) for source in boxes_of_scenes(px, 3 * 32)
+    )
+    phrases = replace(phrases, data=scenes(size=px, seed=29, fields="captions+phrases"))
+    spotted = {"nlvr": 1.0, "spotting": 1.0}
+    return Run(
+        recipe="fiber-nano-more",
+        out=out,
+        steps=steps,
+        sources=(
+            Source(trays, spotted, 24, statements=2, queries=2, image_size=TRAY_SIZE, last=TO_JUDGE),
+            Source(trays, {"nlvr": 1.0}, 24, statements=2, image_size=TRAY_SIZE, first=TO_JUDGE),
+            replace(phrases, every=2),
+            replace(regions, every=12, first=1),
+            replace(expressions, every=12, first=7),
+            Source(compared, {"vqa": 1.0}, 20, questions=6, every=4, first=1),
+            Source(asked, {"vqa": 1.0}, 20, questions=5, every=8, first=3),
+            Source(rewarded, {"caption": 1.0}, 32, captions=1, every=8, first=TO_REWARD + 7),
+            Source(single, {"nlvr": 1.0}, 16, statements=2, every=16, first=5),
+            Source(paired, {"nlvr2": 1.0}, 16, statements=2, every=16, first=9),
+            Source(judged, {"entailment": 1.0}, 16, statements=2, every=16, first=11),
+            Source(told, {"itc": 1.0, "itm": 1.0}, 32, captions=1, every=16, first=13),
+        ),
+        optim=replace(small_optim(size.finetune_lr, warmup=100), head_multiplier=2.0),
+        evaluations=(
+            *held_out(px),
+            Evaluation(
+                "nlvr",
+                scenes(HELD_OUT, size=TRAY, split="test", trays=1, fields="statements"),
+                every=600,
+                image_size=TRAY_SIZE,
+                name="nlvr-trays",
+            ),
+            Evaluation("caption", scenes(200, size=px, split="test", captions=5, fields="captions")),
+            *found_in_scenes(px),
+            *found_in_scenes(px, split="novel", suffix="-novel"),
+        ),
+        heads={"vqa": {"single": True}, "caption": {"by": "cider"}},
+        keep_aspect=True,
+        average=SMALL_AVERAGE,
+        save_every=100,
         log_every=25,
         release="float16",
         init=init,

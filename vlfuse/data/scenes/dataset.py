@@ -8,9 +8,9 @@ from collections.abc import Iterable
 from vlfuse.data.scenes.draw import box_of, draw_scene
 from vlfuse.data.scenes.language import dense_caption, expressions, join, light_caption
 from vlfuse.data.scenes.questions import TEMPLATES, ask
-from vlfuse.data.scenes.stated import stated
+from vlfuse.data.scenes.stated import stated, things_named, trays_named
 from vlfuse.data.scenes.statements import entailment, reason, reason_pair
-from vlfuse.data.scenes.trays import Trays, boxes_of, draw_trays
+from vlfuse.data.scenes.trays import Trays, boxes_of, draw_trays, tray_boxes
 from vlfuse.data.scenes.world import MOST_THINGS, SPLITS, Scene, View, sample_scene, sample_theme
 from vlfuse.types import ConfigError, Expression, Phrase, Question, Region, Sample, Statement
 
@@ -21,6 +21,7 @@ POSSIBLE = {
     "entailment": frozenset(("statements", "regions")),  # behind a curtain, a count or a denial could be wrong
     "trays": frozenset(("statements", "regions")),
 }
+PARTS = ("things", "trays", "either")
 SMALLEST = 64  # pixels; below, the patterns of small things blur
 
 
@@ -34,6 +35,7 @@ class SceneDataset:
         hide things; beside them there are only regions. Without it, statements are true or false of a picture in full view.
     trays: three trays with loose things or towers of blocks, as in NLVR (Suhr et al. 2017), in pictures [size, 4 size, 3],
         with statements worded as people word them there, true or false, and regions. There is no split "novel".
+    parts: of trays, which regions there are: the "things", the "trays" with clauses that are true of them, or "either".
     questions, captions, statements: how many of each a sample has. captions[0], and every other one, is dense: it
         names each thing with all its attributes and its place.
     things: most things in a picture, 2 to 6; few make a first lesson.
@@ -58,6 +60,7 @@ class SceneDataset:
         statements: int = 2,
         things: int = MOST_THINGS,
         kinds: Iterable[str] = (),
+        parts: str = PARTS[0],
         fields: Iterable[str] | None = None,
     ):
         kinds_asked = [kind for kind, on in (("paired", paired), ("entailment", entailment), ("trays", trays)) if on]
@@ -81,7 +84,11 @@ class SceneDataset:
         self.n, self.seed, self.split, self.size = n, seed, split, size
         self.paired, self.entailment, self.fields = paired, entailment, wanted
         self.questions, self.captions, self.statements = questions, captions, statements
-        self.things, self.kinds = things, tuple(kinds)
+        self.things, self.kinds, self.parts = things, tuple(kinds), parts
+        if parts not in PARTS or (parts != PARTS[0] and not trays):
+            raise ConfigError(
+                f"parts is {parts!r}; the regions of trays are one of {', '.join(PARTS)}, and others have none"
+            )
         if not set(self.kinds) <= TEMPLATES.keys():
             raise ConfigError(f"kinds is {'+'.join(self.kinds)}; questions are of the kinds {', '.join(TEMPLATES)}")
 
@@ -119,11 +126,10 @@ class SceneDataset:
         if "statements" in self.fields:
             parts["statements"] = tuple([Statement(text, label) for text, label in said])
         if "regions" in self.fields:
-            things = [thing for tray in made.trays for thing in tray]
-            parts["regions"] = tuple(
-                Region(box, t.shape, (t.size, t.colour))
-                for box, t in zip(boxes_of(made, self.size), things, strict=True)
-            )
+            whole = self.parts == "trays" or (self.parts == "either" and self._rng(i, "parts").random() < 0.7)
+            named = trays_named(made, self._rng(i, "clauses")) if whole else things_named(made)
+            boxes = tray_boxes(self.size) if whole else boxes_of(made, self.size)
+            parts["regions"] = tuple([Region(box, *words) for box, words in zip(boxes, named, strict=True)])
         return Sample(
             id=f"trays-{self.split}-{self.seed}-{i}", images=(draw_trays(made, self.size),), split=self.split, **parts
         )

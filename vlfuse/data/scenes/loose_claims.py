@@ -81,7 +81,7 @@ def _touching(rng: random.Random) -> Claim:
     )
 
 
-def _loose_clause(rng: random.Random) -> Clause:
+def loose_clause(rng: random.Random) -> Clause:
     choice = rng.random()
     words, of = _described(rng)
     number = amount(rng, 3)
@@ -111,7 +111,7 @@ def _loose_clause(rng: random.Random) -> Clause:
 
 
 def _boxed(rng: random.Random) -> Claim:
-    return quantified(rng, pick(rng, TRAY_WORDS), _loose_clause(rng))
+    return quantified(rng, pick(rng, TRAY_WORDS), loose_clause(rng))
 
 
 def _all_touch(rng: random.Random) -> Claim:

@@ -51,7 +51,7 @@ def _height(rng: random.Random) -> Clause:
     return Clause(f"{bound}{figure} {noun}", lambda tray: len(tray) == number)
 
 
-def _tower_clause(rng: random.Random) -> Clause:
+def tower_clause(rng: random.Random) -> Clause:
     choice = rng.random()
     colour = pick(rng, tuple(COLOURS))
     if choice < 0.25:
@@ -85,7 +85,7 @@ def _tower_clause(rng: random.Random) -> Clause:
 
 
 def _towered(rng: random.Random) -> Claim:
-    return quantified(rng, "tower", _tower_clause(rng))
+    return quantified(rng, "tower", tower_clause(rng))
 
 
 def _blocks(rng: random.Random) -> Claim:

@@ -22,7 +22,7 @@ WIDTH = STEP * (TRAYS - 1) + 1.0  # of the picture, whose height is 1
 COLOURS = {"black": (8, 8, 8), "blue": (0, 153, 255), "yellow": (255, 255, 0)}
 SHAPES = ("circle", "square", "triangle")
 EXTENTS = {"small": 0.1, "medium": 0.2, "big": 0.3}
-BLOCK = 0.2
+BLOCK, BETWEEN_BLOCKS = 0.2, 0.01  # as in NLVR; drawn as a pixel at least, or blocks of one colour would be one
 HIGHEST, MOST = 4, 7  # blocks of a tower, loose things of a tray
 GAP = 0.02  # at least, between two things of a tray and to an edge that is not touched: a pixel at a side of 64
 AT_EDGE, IN_CORNER = 0.4, 0.1  # share of loose things that touch an edge of their tray, and of those a corner
@@ -57,10 +57,10 @@ def split_of(trays: tuple[Tray, ...]) -> str:
 
 
 def _tower(rng: random.Random, colours: tuple[str, ...]) -> Tray:
-    # Ground shows between two blocks, as in NLVR, or blocks of one colour would be one.
+    step = BLOCK + BETWEEN_BLOCKS
     return tuple(
         [
-            Thing("medium", "solid", pick(rng, colours), "square", 0.5, 0.9 - k * (BLOCK + GAP), BLOCK, BLOCK)
+            Thing("medium", "solid", pick(rng, colours), "square", 0.5, 1 - BLOCK / 2 - k * step, BLOCK, BLOCK)
             for k in range(1 + int(rng.random() * HIGHEST))
         ]
     )
@@ -90,26 +90,40 @@ def draw_trays(trays: Trays, side: int) -> np.ndarray:
     """A fresh [side, 4 * side, 3] uint8 picture."""
     picture = np.full((side, round(WIDTH * side), 3), BETWEEN, np.uint8)
     for number, tray in enumerate(trays.trays):
-        start = round(STEP * number * side)
-        ground = picture[:, start : start + side]
+        ground = picture[:, _start(number, side) :][:, :side]
         ground[...] = GROUND
-        for thing in tray:
-            paste(ground, thing, _pixels(thing, side), COLOURS[thing.colour])
+        for place, thing in enumerate(tray):
+            paste(ground, thing, _pixels(trays.towers, place, thing, side), COLOURS[thing.colour])
     return picture
 
 
 def boxes_of(trays: Trays, side: int) -> list[Box]:
-    """In pixels, tray by tray."""
+    """Of the things, in pixels, tray by tray."""
     boxes = []
     for number, tray in enumerate(trays.trays):
-        start = round(STEP * number * side)
-        for x0, y0, x1, y1 in (_pixels(thing, side) for thing in tray):
+        start = _start(number, side)
+        for place, thing in enumerate(tray):
+            x0, y0, x1, y1 = _pixels(trays.towers, place, thing, side)
             boxes.append((float(start + x0), float(y0), float(start + x1), float(y1)))
     return boxes
 
 
-def _pixels(thing: Thing, side: int) -> tuple[int, int, int, int]:
-    """Those of a thing in its tray; what touches an edge would by rounding reach over it at some sizes."""
+def tray_boxes(side: int) -> list[Box]:
+    """Of the trays themselves."""
+    starts = [_start(number, side) for number in range(TRAYS)]
+    return [(float(start), 0.0, float(start + side), float(side)) for start in starts]
+
+
+def _start(number: int, side: int) -> int:
+    return round(STEP * number * side)
+
+
+def _pixels(tower: bool, place: int, thing: Thing, side: int) -> tuple[int, int, int, int]:
+    """Those of a thing in its tray."""
     x0, y0, x1, y1 = pixel_box(thing, side)
-    over_x, over_y = max(0, x1 - side), max(0, y1 - side)
+    if tower:
+        between = max(1, round(BETWEEN_BLOCKS * side))
+        base = side - place * (y1 - y0 + between)
+        return (x0, base - (y1 - y0), x1, base)
+    over_x, over_y = max(0, x1 - side), max(0, y1 - side)  # at some sizes, rounding moves what touches an edge over it
     return (x0 - over_x, y0 - over_y, x1 - over_x, y1 - over_y)
