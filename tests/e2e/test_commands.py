@@ -112,6 +112,23 @@ def test_candidates(vlfuse, data, model, tmp_path):
     assert code == 2 and "vqa re-ranks nothing" in err
 
 
+def test_folds(vlfuse, data, model, tmp_path):
+    """In parts of fewer pictures the right one is found more often."""
+    ask = ["eval", "retrieval", "--model", model, "--data", data / "single" / "data.jsonl", "--device", "cpu"]
+    scores = {}
+    for number in (1, 4):
+        code, out, err = vlfuse(*ask, "--folds", number)
+        assert code == 0, err
+        assert ("mean of 4 parts" in out) == (number == 4)
+        scores[number] = json.loads((tmp_path / "metrics.json").read_text())
+    assert scores[4]["chance_ir_r1"] == pytest.approx(4 * scores[1]["chance_ir_r1"])
+    assert scores[4]["itc_ir_r1"] >= scores[1]["itc_ir_r1"] and scores[4]["images"] == scores[1]["images"]
+    code, _, err = vlfuse(*ask, "--folds", 7)
+    assert code == 2 and "folds is 7" in err
+    code, _, err = vlfuse("eval", "vqa", "--model", model, "--data", "any.jsonl", "--folds", 5)
+    assert code == 2 and "--folds 5 would be ignored" in err
+
+
 def test_submission(vlfuse, data, model, tmp_path):
     file = data / "single" / "data.jsonl"
     code, out, err = vlfuse("eval", "vqa", "--model", model, "--data", file, "--submission", "--device", "cpu")

@@ -50,6 +50,25 @@ def test_gallery_of_many_batches_equals_that_of_one(model, gallery):
     )
 
 
+def test_folds_are_galleries_of_their_own(model, gallery):
+    """Two images each with their captions, as if nothing else had been encoded."""
+    pictures, captions = images(4), texts(OWNER)
+    length = captions.tokens.ids.shape[1]
+    alone = [
+        encode_gallery(model, [Batch(pictures[first : first + 2], captions=part(captions, a, b, first, length))])
+        for first, a, b in ((0, 0, 3), (2, 3, 7))
+    ]
+    for fold, own in zip(gallery.folds(2), alone, strict=True):
+        assert fold.owner.tolist() == own.owner.tolist()
+        torch.testing.assert_close(fold.similarity, own.similarity)
+        pairs = torch.cartesian_prod(torch.arange(2), torch.arange(len(own.owner)))
+        one, other = (fused_logits(model.system, model.head("itm"), which, pairs) for which in (fold, own))
+        torch.testing.assert_close(one, other)
+    for number in (0, 3):
+        with pytest.raises(ConfigError, match=f"folds is {number}; 4 images"):
+            gallery.folds(number)
+
+
 def test_fused_scores_do_not_depend_on_batches(model, gallery):
     itm, pairs = model.head("itm"), torch.tensor([[0, 3], [3, 0], [1, 2], [2, 6], [0, 3]])
     seen: list[tuple[int, int]] = []

@@ -32,6 +32,7 @@ def run(
     strict: bool = False,
     submission: bool = False,
     candidates: int = CANDIDATES,
+    folds: int = 1,
 ) -> None:
     """Score a model on a task, beside what guessing reaches.
 
@@ -45,10 +46,13 @@ def run(
         submission: Score nothing, but write the answers as evaluation servers take them (vqa, caption); by default to
             `submission.json`.
         candidates: Of retrieval, how many of each query are re-ranked by fusion.
+        folds: Of retrieval, search in so many equal parts of the data and average; 5 of COCO's 5,000 test pictures is its 1K protocol.
         strict: Stop at the first unusable sample; otherwise such are left out and counted.
     """
     if candidates != CANDIDATES and task != "retrieval":
         raise ConfigError(f"--candidates {candidates} would be ignored: {task} re-ranks nothing, retrieval does")
+    if folds != 1 and task != "retrieval":
+        raise ConfigError(f"--folds {folds} would be ignored: {task} is scored on the whole, retrieval may be in parts")
     if candidates < 1:
         raise ConfigError(f"--candidates is {candidates}; it must be 1 or more")
     loaded = load_model(model)
@@ -57,7 +61,7 @@ def run(
         if start(device).main:
             write(out if out != METRICS else SUBMISSION, rows)
         return
-    scores = score(loaded, task, data, batch_size, device, strict, candidates)
+    scores = score(loaded, task, data, batch_size, device, strict, candidates, folds)
     if start(device).main:
         Console().print(table(task, scores))
         write(out, {"task": task, "model": model, "data": data, **scores})
@@ -105,6 +109,7 @@ def _caption(scores: dict[str, float]) -> Table:
 
 def _retrieval(scores: dict[str, float]) -> Table:
     title = f"retrieval: {scores['images']:.0f} pictures, {scores['captions']:.0f} captions; percent"
+    title += f", mean of {scores['folds']:.0f} parts" if scores["folds"] > 1 else ""
     result = Table(
         "direction", "ranked by", "recall at 1", "at 5", "at 10", "median rank", "at 1 by chance", title=title
     )

@@ -247,13 +247,18 @@ def require_scored(wanted: Evaluation, dataset: Dataset) -> None:
 
 
 def scoring(
-    task: str, dataset: Dataset, tokenizer: Tokenizer, given: Preprocessing, candidates: int = CANDIDATES
+    task: str,
+    dataset: Dataset,
+    tokenizer: Tokenizer,
+    given: Preprocessing,
+    candidates: int = CANDIDATES,
+    folds: int = 1,
 ) -> Callable[..., dict[str, float]]:
     """How a task of EVALUATIONS is scored on a data set, given model, loader and world.
-    Detection looks for the classes of the set; retrieval re-ranks so many `candidates` of each query."""
+    Detection looks for the classes of the set; retrieval searches in `folds` of it and re-ranks so many `candidates` of each query."""
     scores = EVALUATIONS[task].scores
     if task == "retrieval":
-        return partial(scores, candidates=candidates)
+        return partial(scores, candidates=candidates, folds=folds)
     if task == "detection":
         return partial(scores, tokenizer=tokenizer, max_text=given.max_text, names=class_names(dataset))
     if task in ("grounding", "referring"):

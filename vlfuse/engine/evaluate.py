@@ -14,10 +14,10 @@ from vlfuse.engine.step import Loader
 from vlfuse.metrics.accuracy import accuracy, group_means, majority
 from vlfuse.metrics.caption import caption_metrics
 from vlfuse.metrics.nlvr2 import nlvr2_metrics
-from vlfuse.metrics.retrieval import retrieval_metrics
+from vlfuse.metrics.retrieval import fold_mean, retrieval_metrics
 from vlfuse.metrics.vqa import normalise, vqa_scores
 from vlfuse.systems.base import Model, texts_of
-from vlfuse.tasks.retrieval import encode_gallery, two_stage
+from vlfuse.tasks.retrieval import Gallery, encode_gallery, two_stage
 from vlfuse.types import Batch, TaskError
 
 NLVR2_PAIR = re.compile(r"(dev|test1|test2)-\d+-\d+(-\d+)?")  # the name of a pair in its published evaluation sets
@@ -104,14 +104,22 @@ def identifiers(judged: Sequence[Judged]) -> list[str]:
     return found
 
 
-def retrieval(model: Model, loader: Loader, world: World, candidates: int = CANDIDATES) -> dict[str, float]:
+def retrieval(
+    model: Model, loader: Loader, world: World, candidates: int = CANDIDATES, folds: int = 1
+) -> dict[str, float]:
     """Recalls by contrastive similarity ("itc_tr_r1", ...) and, where the model can match, re-ranked by both stages
     ("two_stage_tr_r1", ...; `candidates` of each query) and as published, by the fused score alone ("matched_tr_r1", ...); "chance_tr_r1" and
-    "chance_ir_r1" are those of guessing.
+    "chance_ir_r1" are those of guessing. Means over so many `folds` of the images (`Gallery.folds`).
 
     Every process computes the whole: scoring pairs needs all states together.
     """
     gallery = encode_gallery(model, loader.iterate(), world.device)
+    found = fold_mean([_searched(model, part, candidates) for part in gallery.folds(folds)])
+    counts = {"images": len(gallery.image), "captions": len(gallery.owner), "folds": folds}
+    return found | {name: float(count) for name, count in counts.items()}
+
+
+def _searched(model: Model, gallery: Gallery, candidates: int) -> dict[str, float]:
     owner, images = gallery.owner, len(gallery.image)
     captions = torch.bincount(owner, minlength=images)
     found = {f"itc_{name}": value for name, value in retrieval_metrics(gallery.similarity, owner).items()}
@@ -122,12 +130,7 @@ def retrieval(model: Model, loader: Loader, world: World, candidates: int = CAND
             scores = retrieval_metrics(by_image, owner, image_scores=by_text)
             found |= {f"{how}_{name}": value for name, value in scores.items()}
     chance = float(captions[captions > 0].double().mean()) / len(owner)
-    return found | {
-        "chance_tr_r1": chance,
-        "chance_ir_r1": 1 / images,
-        "images": float(images),
-        "captions": float(len(owner)),
-    }
+    return found | {"chance_tr_r1": chance, "chance_ir_r1": 1 / images}
 
 
 def _captions(model: Model, loader: Loader, world: World) -> list[Judged]:

@@ -122,13 +122,15 @@ def score(
     device: str = "auto",
     strict: bool = False,
     candidates: int = CANDIDATES,
+    folds: int = 1,
 ) -> dict[str, float]:
     """The scores of a released model on a task of EVALUATIONS. Raises TaskError where the model has no head for it.
 
-    candidates: of retrieval, how many of each query are re-ranked by fusion.
+    candidates: of retrieval, how many of each query are re-ranked by fusion. folds: of retrieval, in how many parts of the data,
+    whose scores are averaged.
     """
     dataset, (tokenizer, given) = open_dataset(data), _words(loaded)
-    how = scoring(_known(task), dataset, tokenizer, given, candidates)
+    how = scoring(_known(task), dataset, tokenizer, given, candidates, folds)
     return _evaluated(how, loaded, task, dataset, batch_size, device, strict)
 
 

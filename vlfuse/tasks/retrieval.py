@@ -30,6 +30,22 @@ class Gallery:
     owner: Tensor
     similarity: Tensor  # [B, N] contrastive logits
 
+    def folds(self, number: int) -> "list[Gallery]":
+        """So many galleries of as many images each, in order, with their captions; COCO's 1K protocol has five of 1,000.
+
+        Raises ConfigError where they cannot have equally many.
+        """
+        images = len(self.image)
+        if number < 1 or images % number:
+            raise ConfigError(f"folds is {number}; {images} images do not fall into so many equal parts")
+        size, found = images // number, []
+        for first in range(0, images, size):
+            rows = torch.arange(first, first + size, device=self.owner.device)
+            texts = ((self.owner >= first) & (self.owner < first + size)).nonzero()[:, 0]
+            part = self.similarity[rows][:, texts]
+            found.append(Gallery(self.image[rows], self.text[texts], self.owner[texts] - first, part))
+        return found
+
 
 @torch.no_grad()
 def encode_gallery(model: Model, batches: Iterable[Batch], device: torch.device | str = "cpu") -> Gallery:
