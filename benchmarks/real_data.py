@@ -16,6 +16,7 @@ from vlfuse.engine.run import Evaluation, Run
 from vlfuse.recipes import RECIPES
 from vlfuse.recipes.asked import Asked
 from vlfuse.recipes.execute import scores_of
+from vlfuse.recipes.nano import TRAY_SIZE
 
 COMMAND = f"python benchmarks/{Path(__file__).name}"
 
@@ -34,8 +35,8 @@ class Study:
 
 
 STUDIES = {
-    # Four times as wide as high, with objects of 10 pixels: they keep their shape and get more pixels than scenes have.
-    "nlvr1": Study("nlvr1", "nlvr", ("nlvr/accuracy",), "nlvr/majority", 400, image_size=96, keep_aspect=True),
+    # Four times as wide as high, with objects of 10 pixels: they keep their shape, and get as many pixels as trays have.
+    "nlvr1": Study("nlvr1", "nlvr", ("nlvr/accuracy",), "nlvr/majority", 200, image_size=TRAY_SIZE, keep_aspect=True),
     "easy-vqa": Study("vqa/easy_vqa", "vqa", ("vqa/accuracy",), "vqa/majority", 200, texts=4),
     "vqa-rad": Study("vqa/vqa_rad", "vqa", ("vqa/accuracy",), "vqa/majority", 200, texts=4),
     "coco": Study(

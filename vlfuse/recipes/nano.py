@@ -121,6 +121,7 @@ TRAY, TRAY_SIZE = (
     128,
 )  # pixels: height of a picture of trays as drawn; side of a square of as many as it is shown with
 TO_JUDGE, TO_REWARD = 600, 800
+REWARD_LR = 1e-4
 
 
 def fiber_nano_more(
@@ -187,6 +188,31 @@ def fiber_nano_more(
         log_every=25,
         release="float16",
         init=init,
+    )
+
+
+def fiber_nano_reward(
+    out: str = "runs/fiber-nano-reward", steps: int = 240, init: str = "runs/fiber-nano-more/model"
+) -> Run:
+    """Last, captions for their reward at every step and a low rate. Beside them questions, at every other step, and all else that
+    `fiber-nano-more` taught in turns.
+
+    Args:
+        out: Folder of the run.
+        steps: Updates.
+        init: What `vlfuse train fiber-nano-more` made.
+    """
+    run = fiber_nano_more(out, steps, init)
+    rewarded = next(source for source in run.sources if "caption" in source.heads)
+    asked = next(source for source in run.sources if source.questions == 5)
+    others = [source for source in run.sources if not source.last and source not in (rewarded, asked)]
+    turns = [replace(source, first=2 * turn, every=2 * len(others)) for turn, source in enumerate(others)]
+    return replace(
+        run,
+        recipe="fiber-nano-reward",
+        sources=(replace(rewarded, first=0, every=1), replace(asked, first=1, every=2), *turns),
+        optim=replace(run.optim, lr=REWARD_LR, warmup=0.1),
+        seed=1,  # other scenes than those of the run before
     )
 
 
