@@ -2,6 +2,7 @@
 
 import json
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from vlfuse.checkpoints.folder import load_folder
 from vlfuse.checkpoints.hub import shipped_models
 from vlfuse.data.scenes import SceneDataset
 from vlfuse.recipes.execute import score
+from vlfuse.recipes.nano import TRAY, TRAY_SIZE
 from vlfuse.recipes.scenes import scenes
 
 NAME = "fiber-nano"
@@ -52,6 +54,14 @@ def test_its_card_tells_the_truth(loaded, metric, options):
     found = score(loaded, task, scenes(60, seed=77, size=64, split="test", **options))[name]
     told = json.loads((shipped_models()[NAME] / "config.json").read_text())["notes"]["scores"][metric]
     assert found >= told - 0.08, f"{metric}: {found:.3f}, the card says {told:.3f}"
+
+
+def test_it_judges_trays_as_well_as_its_card_says(loaded):
+    """Shown with as many pixels as in training; their words alone tell nothing."""
+    wide = replace(loaded, preprocessing=loaded.preprocessing.at(TRAY_SIZE))
+    found = score(wide, "nlvr", scenes(120, seed=77, size=TRAY, split="test", trays=1, fields="statements"))["accuracy"]
+    told = json.loads((shipped_models()[NAME] / "config.json").read_text())["notes"]["scores"]["nlvr-trays/accuracy"]
+    assert found >= told - 0.08 and told > 0.7, f"{found:.3f}, the card says {told:.3f}"
 
 
 def test_its_captions_are_as_good_as_its_card_says(loaded):
