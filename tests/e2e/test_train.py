@@ -83,6 +83,11 @@ def test_a_run_goes_on_and_is_not_written_over(vlfuse, data, tmp_path):
     assert (tmp_path / "runs/vqa/log.jsonl").read_text() == log, "nothing was left to do"
     code, _, err = vlfuse(*command, "--resume", "--optim.lr", "1e-5")
     assert code == 2 and "cannot resume runs/vqa with another configuration (optim:" in err
+    for name in ("run.json", "log.jsonl"):  # checkpoints alone do not say what they are of
+        (tmp_path / "runs/vqa" / name).unlink()
+    for flags, mend in ((["--resume"], "give another --out"), ([], "go on with --resume")):
+        code, _, err = vlfuse(*command, *flags)
+        assert code == 2 and "runs/vqa holds a run already" in err and mend in err
 
 
 def test_a_task_learnt_on_top_of_a_model(vlfuse, data, model, tmp_path):

@@ -108,8 +108,13 @@ def claim(run: Run, world: World, resume: bool) -> None:
     if world.main:
         if resume and (Path(run.out) / RUN).exists():
             require_same(run)
-        elif (Path(run.out) / LOG).exists():
-            raise ConfigError(f"{run.out} holds a run already; go on with --resume, or give another --out")
+        elif (Path(run.out) / LOG).exists() or checkpoint.latest(Path(run.out) / CHECKPOINTS):
+            mend = (
+                "its run.json, which says what it is, is gone: give another --out"
+                if resume
+                else "go on with --resume, or give another --out"
+            )
+            raise ConfigError(f"{run.out} holds a run already; {mend}")
         save_run(run)
     barrier(world)
 
