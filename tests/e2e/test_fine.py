@@ -9,6 +9,7 @@ from PIL import Image
 from tests.e2e.test_recipes import words  # noqa: F401  (fixture)
 from tests.micro import micro_model
 from vlfuse.checkpoints.folder import read_config
+from vlfuse.data.drawing import LEGIBLE
 from vlfuse.engine.run import load_run
 from vlfuse.recipes import RECIPES
 from vlfuse.recipes.asked import Asked
@@ -92,7 +93,9 @@ def test_boxes_are_printed_and_drawn(vlfuse, data, tmp_path):
     assert code == 0 and "wrote drawn.png" in err, err
     assert json.loads(out)["label"] == "a red star" and len(json.loads(out)["box"]) == 4
     drawn, plain = (np.asarray(Image.open(file).convert("RGB")) for file in (tmp_path / "drawn.png", one))
-    assert drawn.shape == plain.shape and (drawn != plain).any()
+    times = -(-LEGIBLE // min(plain.shape[:2]))
+    larger = plain.repeat(times, axis=0).repeat(times, axis=1)
+    assert drawn.shape == larger.shape and min(drawn.shape[:2]) >= LEGIBLE and (drawn != larger).any()
     asked = ["--text", "circle", "red star", "--threshold", 0]
     code, out, err = vlfuse("predict", "detect", *ask, one, two, *asked, "--draw", "both")
     assert code == 0 and len(list((tmp_path / "both").glob("*.png"))) == 2, err

@@ -6,7 +6,7 @@ from typing import Any
 
 from PIL import Image
 
-from vlfuse.data.drawing import draw_boxes
+from vlfuse.data.drawing import draw_boxes, legible
 from vlfuse.data.images import load_image
 from vlfuse.predict import Predictor
 from vlfuse.types import Box, ConfigError, Detection, Grounding
@@ -57,7 +57,7 @@ def _corners(box: Sequence[float]) -> str:
 
 
 def draw(rows: Sequence[dict[str, Any]], images: Sequence[str], out: Path) -> list[Path]:
-    """Write the pictures with their boxes: one to the file `out`, several into the folder `out`,
+    """Write the pictures with their boxes, small ones enlarged: one to the file `out`, several into the folder `out`,
     under their own names."""
     single = len(images) == 1
     if single and out.suffix.lower() not in Image.registered_extensions():
@@ -73,6 +73,7 @@ def draw(rows: Sequence[dict[str, Any]], images: Sequence[str], out: Path) -> li
             for box, score in found:
                 boxes.append((box, f"{label} {score:.2f}"))
                 numbers.append(labels.index(label))
+        picture, boxes = legible(picture, boxes)
         draw_boxes(picture, boxes, numbers)
         name.parent.mkdir(parents=True, exist_ok=True)
         picture.save(name)
