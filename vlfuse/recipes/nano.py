@@ -101,12 +101,7 @@ def fiber_nano_fine(out: str = "runs/fiber-nano-fine", steps: int = 3000, init: 
             Source(told, {"itc": 1.0, "itm": 1.0}, 32, captions=1, every=8, first=7),
         ),
         optim=replace(small_optim(size.finetune_lr, warmup=100), head_multiplier=2.0),
-        evaluations=(
-            *held_out(px, every=1500),
-            Evaluation("caption", scenes(200, size=px, split="test", captions=5, fields="captions")),
-            *found_in_scenes(px),
-            *found_in_scenes(px, split="novel", suffix="-novel"),
-        ),
+        evaluations=every_task(px, every=1500),
         heads={"vqa": {"single": True}, "grounding": HEAD["nano"]},
         average=SMALL_AVERAGE,
         save_every=200,
@@ -116,10 +111,8 @@ def fiber_nano_fine(out: str = "runs/fiber-nano-fine", steps: int = 3000, init: 
     )
 
 
-TRAY, TRAY_SIZE = (
-    100,
-    128,
-)  # pixels: height of a picture of trays as drawn; side of a square of as many as it is shown with
+TRAY = 100  # pixels: the height of a picture of trays as it is drawn
+TRAY_SIZE = 128  # it is shown with as many pixels as a square of this side has
 TO_JUDGE, TO_REWARD = 600, 800
 REWARD_LR = 1e-4
 
@@ -143,6 +136,7 @@ def fiber_nano_more(
     compared = scenes(size=px, seed=22, questions=6, fields="questions", kinds="comparison")
     paired, single = scenes(size=px, seed=23, paired=1), scenes(size=px, seed=24, fields="statements")
     judged = scenes(size=px, seed=25, entailment=1, fields="statements")
+    test_trays = scenes(HELD_OUT, size=TRAY, split="test", trays=1, fields="statements")
     trays = scenes(size=TRAY, seed=28, trays=1, parts="either", fields="statements+regions")
     regions, phrases, expressions = (
         replace(source, heads={"grounding": BOX_SHARE}) for source in boxes_of_scenes(px, 3 * 32)
@@ -169,17 +163,8 @@ def fiber_nano_more(
         ),
         optim=replace(small_optim(size.finetune_lr, warmup=100), head_multiplier=2.0),
         evaluations=(
-            *held_out(px),
-            Evaluation(
-                "nlvr",
-                scenes(HELD_OUT, size=TRAY, split="test", trays=1, fields="statements"),
-                every=600,
-                image_size=TRAY_SIZE,
-                name="nlvr-trays",
-            ),
-            Evaluation("caption", scenes(200, size=px, split="test", captions=5, fields="captions")),
-            *found_in_scenes(px),
-            *found_in_scenes(px, split="novel", suffix="-novel"),
+            *every_task(px),
+            Evaluation("nlvr", test_trays, every=600, image_size=TRAY_SIZE, name="nlvr-trays"),
         ),
         heads={"vqa": {"single": True}, "caption": {"by": "cider"}},
         keep_aspect=True,
@@ -213,6 +198,16 @@ def fiber_nano_reward(
         sources=(replace(rewarded, first=0, every=1), replace(asked, first=1, every=2), *turns),
         optim=replace(run.optim, lr=REWARD_LR, warmup=0.1),
         seed=1,  # other scenes than those of the run before
+    )
+
+
+def every_task(px: int, every: int = 0) -> tuple[Evaluation, ...]:
+    """Those of the coarse stage, captions and boxes; boxes also on combinations that training never shows."""
+    return (
+        *held_out(px, every),
+        Evaluation("caption", scenes(200, size=px, split="test", captions=5, fields="captions")),
+        *found_in_scenes(px),
+        *found_in_scenes(px, split="novel", suffix="-novel"),
     )
 
 
