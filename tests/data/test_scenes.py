@@ -229,6 +229,8 @@ def test_options_that_cannot_be_served_are_named():
         SceneDataset(1, paired=True, entailment=True)
     with pytest.raises(ConfigError, match=r"novel.*train, val and test"):
         SceneDataset(1, trays=True, split="novel")
+    with pytest.raises(ConfigError, match="statements is 9.*at most 8"):
+        SceneDataset(1, trays=True, statements=9)
     with pytest.raises(ConfigError, match="captions"):
         SceneDataset(1, trays=True, fields=["captions"])
     with pytest.raises(IndexError):

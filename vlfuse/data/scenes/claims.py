@@ -6,7 +6,7 @@ import random
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from vlfuse.data.scenes.language import NUMBERS, a
+from vlfuse.data.scenes.language import a, figure, plural
 from vlfuse.data.scenes.trays import COLOURS, TRAYS, Tray
 from vlfuse.data.scenes.world import Thing, pick
 
@@ -28,20 +28,19 @@ class Clause(NamedTuple):
 
 
 class Amount(NamedTuple):
+    """How many there are said to be. several: what is counted stands in the plural."""
+
     text: str
     holds: Callable[[int], bool]
-    plural: bool
+    several: bool
 
     def of(self, words: str) -> str:
-        return a(words) if self.text == "a" else f"{self.text} {many(words) if self.plural else words}"
+        """ "a box", "exactly two boxes"."""
+        return a(words) if self.text == "a" else f"{self.text} {plural(words) if self.several else words}"
 
     @property
     def there(self) -> str:
-        return "there are" if self.plural else "there is"
-
-
-def many(words: str) -> str:
-    return words + ("es" if words.endswith("x") else "s")
+        return "there are" if self.several else "there is"
 
 
 def amount(rng: random.Random, most: int) -> Amount:
@@ -49,11 +48,11 @@ def amount(rng: random.Random, most: int) -> Amount:
     if rng.random() < 0.3:
         return Amount("a", lambda count: count > 0, False)
     number = 1 + int(rng.random() * most)
-    figure = str(number) if rng.random() < 0.4 else NUMBERS[number]
+    said = figure(rng, number, 0.4)
     bound = pick(rng, ("", "", "exactly", "exactly", "only", "at least"))
     if bound == "at least":
-        return Amount(f"at least {figure}", lambda count: count >= number, number > 1)
-    return Amount(f"{bound} {figure}".lstrip(), lambda count: count == number, number > 1)
+        return Amount(f"at least {said}", lambda count: count >= number, number > 1)
+    return Amount(f"{bound} {said}".lstrip(), lambda count: count == number, number > 1)
 
 
 def colours(rng: random.Random, number: int) -> list[str]:
@@ -74,28 +73,28 @@ def quantified(rng: random.Random, noun: str, clause: Clause) -> Claim:
     choice = rng.random()
     if choice < 0.7:
         number = amount(rng, TRAYS - 1)
-        said = pick(rng, ("with", "with", "with", "that has" if not number.plural else "that have", "containing"))
+        said = pick(rng, ("with", "with", "with", "that has" if not number.several else "that have", "containing"))
         return Claim(
             f"{number.there} {number.of(noun)} {said} {text}",
             lambda trays: number.holds(sum(map(holds, trays))),
         )
     if choice < 0.75:
-        form = pick(rng, (f"one of the {many(noun)} has {text}", f"one {noun} has {text}"))
+        form = pick(rng, (f"one of the {plural(noun)} has {text}", f"one {noun} has {text}"))
         return Claim(form, lambda trays: any(map(holds, trays)))
     if choice < 0.82:
-        form = pick(rng, (f"two of the {many(noun)} have {text}", f"two {many(noun)} have {text}"))
+        form = pick(rng, (f"two of the {plural(noun)} have {text}", f"two {plural(noun)} have {text}"))
         return Claim(form, lambda trays: sum(map(holds, trays)) == 2)
     if choice < 0.94:
-        form = pick(rng, (f"each {noun} has {text}", f"all {many(noun)} have {text}", f"every {noun} has {text}"))
+        form = pick(rng, (f"each {noun} has {text}", f"all {plural(noun)} have {text}", f"every {noun} has {text}"))
         return Claim(form, lambda trays: all(map(holds, trays)))
-    form = pick(rng, (f"there is no {noun} with {text}", f"none of the {many(noun)} has {text}"))
+    form = pick(rng, (f"there is no {noun} with {text}", f"none of the {plural(noun)} has {text}"))
     return Claim(form, lambda trays: not any(map(holds, trays)))
 
 
 def hued(rng: random.Random, noun: str) -> Clause:
     """Which colours a tray or tower has."""
     one, two = colours(rng, 2)
-    nouns = many(noun)
+    nouns = plural(noun)
     return pick(
         rng,
         (
@@ -127,7 +126,7 @@ def hued(rng: random.Random, noun: str) -> Clause:
 def more(noun: Callable[[random.Random], str]) -> Callable[[random.Random], Claim]:
     def made(rng: random.Random) -> Claim:
         one, two = colours(rng, 2)
-        what = many(noun(rng))
+        what = plural(noun(rng))
         return Claim(
             f"there are more {one} {what} than {two} {what}",
             lambda trays: total(trays, lambda t: t.colour == one) > total(trays, lambda t: t.colour == two),

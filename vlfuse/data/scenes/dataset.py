@@ -22,6 +22,8 @@ POSSIBLE = {
     "trays": frozenset(("statements", "regions")),
 }
 PARTS = ("things", "trays", "either")
+WHOLE = 0.7  # share of "either" whose regions are the trays
+MOST_STATED = 8  # statements that trays can be drawn for at once in good time
 SMALLEST = 64  # pixels; below, the patterns of small things blur
 
 
@@ -79,10 +81,14 @@ class SceneDataset:
             raise ConfigError(
                 f"fields holds {sorted(wanted - possible)}; scenes of this kind ({self.kind}) have {sorted(possible)}"
             )
+        if trays and statements > MOST_STATED:
+            raise ConfigError(
+                f"statements is {statements}; of trays, at most {MOST_STATED} can be made true or false at once"
+            )
         if trays and split == "novel":
             raise ConfigError("split is 'novel', which trays do not have; they have train, val and test")
         self.n, self.seed, self.split, self.size = n, seed, split, size
-        self.paired, self.entailment, self.fields = paired, entailment, wanted
+        self.fields = wanted
         self.questions, self.captions, self.statements = questions, captions, statements
         self.things, self.kinds, self.parts = things, tuple(kinds), parts
         if parts not in PARTS or (parts != PARTS[0] and not trays):
@@ -101,9 +107,11 @@ class SceneDataset:
             raise IndexError(f"sample {i} of {self.n}")
         rng = self._rng(i, "scene")
         theme = sample_theme(rng)
-        if not self.paired:
+        if self.kind != "paired":
             return (
-                sample_scene(rng, self.split, theme, curtain=self.entailment and rng.random() < 0.5, most=self.things),
+                sample_scene(
+                    rng, self.split, theme, curtain=self.kind == "entailment" and rng.random() < 0.5, most=self.things
+                ),
             )
         other = theme if rng.random() < 0.6 else None  # pictures alike make the statement turn on details
         return (
@@ -126,7 +134,8 @@ class SceneDataset:
         if "statements" in self.fields:
             parts["statements"] = tuple([Statement(text, label) for text, label in said])
         if "regions" in self.fields:
-            whole = self.parts == "trays" or (self.parts == "either" and self._rng(i, "parts").random() < 0.7)
+            share = {"things": 0.0, "trays": 1.0, "either": WHOLE}[self.parts]
+            whole = self._rng(i, "parts").random() < share
             named = trays_named(made, self._rng(i, "clauses")) if whole else things_named(made)
             boxes = tray_boxes(self.size) if whole else boxes_of(made, self.size)
             parts["regions"] = tuple([Region(box, *words) for box, words in zip(boxes, named, strict=True)])
@@ -138,12 +147,12 @@ class SceneDataset:
         scenes = self.scenes(i)
         images = tuple([draw_scene(scene, self.size) for scene in scenes])
         views = [View(scene, self.split == "novel") for scene in scenes]
-        parts = self._statements(i, views) if self.paired else self._texts(i, views[0])
+        parts = self._statements(i, views) if self.kind == "paired" else self._texts(i, views[0])
         return Sample(id=f"{self.split}-{self.seed}-{i}", images=images, split=self.split, **parts)
 
     def _rng(self, i: int, part: str) -> random.Random:
         """Each part of a sample draws from its own stream, so that leaving one out changes no other."""
-        kind = "pair" if self.paired else self.kind
+        kind = "pair" if self.kind == "paired" else self.kind
         return random.Random(f"{kind} {self.seed} {self.split} {i} {part}")
 
     def _texts(self, i: int, view: View) -> dict:
@@ -184,9 +193,9 @@ class SceneDataset:
         if "statements" not in self.fields:
             return {}
         rng = self._rng(i, "statements")
-        if self.paired:
+        if self.kind == "paired":
             made = reason_pair(views[0], views[1], rng, self.statements)
-        elif self.entailment:
+        elif self.kind == "entailment":
             made = entailment(views[0], rng, self.statements)
         else:
             made = reason(views[0], rng, self.statements)

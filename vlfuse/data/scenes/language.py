@@ -72,7 +72,12 @@ def full_name(thing: Thing) -> str:
 
 
 def plural(words: str) -> str:
-    return words + ("es" if words.endswith("cross") else "s")
+    return words + ("es" if words.endswith(("ss", "x")) else "s")
+
+
+def figure(rng: random.Random, number: int, digits: float) -> str:
+    """ "3" in a share `digits` of the cases, and "three" in the others."""
+    return str(number) if rng.random() < digits else NUMBERS[number]
 
 
 def a(words: str) -> str:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import random
 
-from vlfuse.data.scenes.claims import Claim, Clause, Of, amount, count, hued, many, more, quantified, total
-from vlfuse.data.scenes.language import NUMBERS, a
+from vlfuse.data.scenes.claims import Claim, Clause, Of, amount, count, hued, more, quantified, total
+from vlfuse.data.scenes.language import a, figure, plural
 from vlfuse.data.scenes.trays import COLOURS, SHAPES
 from vlfuse.data.scenes.world import Thing, pick
 
@@ -102,9 +102,9 @@ def loose_clause(rng: random.Random) -> Clause:
         )
     if choice < 0.7:
         size = 2 + int(rng.random() * 4)
-        figure = str(size) if rng.random() < 0.5 else NUMBERS[size]
+        said = figure(rng, size, 0.5)
         return Clause(
-            f"{figure} {many(pick(rng, ITEMS))} and {number.of(words)}",
+            f"{said} {plural(pick(rng, ITEMS))} and {number.of(words)}",
             lambda tray: len(tray) == size and number.holds(count(tray, of)),
         )
     return hued(rng, pick(rng, ITEMS))
@@ -114,19 +114,19 @@ def _boxed(rng: random.Random) -> Claim:
     return quantified(rng, pick(rng, TRAY_WORDS), loose_clause(rng))
 
 
-def _all_touch(rng: random.Random) -> Claim:
+def _all(rng: random.Random) -> Claim:
     words, of = _described(rng)
     edge, near = pick(rng, EDGES[:2])
     if rng.random() < 0.5:
         return Claim(
-            f"all {many(words)} are touching {pick(rng, edge)}",
+            f"all {plural(words)} are touching {pick(rng, edge)}",
             lambda trays: total(trays, of) == total(trays, lambda t: of(t) and near(t)) > 0,
         )
     shape, colour = pick(rng, SHAPES), pick(rng, tuple(COLOURS))
     return Claim(
-        f"all {many(shape)} are {colour}",
+        f"all {plural(shape)} are {colour}",
         lambda trays: {t.colour for tray in trays for t in tray if t.shape == shape} == {colour},
     )
 
 
-LOOSE_CLAIMS = (_counted, _touching, _touching, _touching, _boxed, _boxed, _boxed, _boxed, _boxed, _all_touch, more(lambda rng: pick(rng, ITEMS)))  # fmt: skip
+LOOSE_CLAIMS = (_counted, _touching, _touching, _touching, _boxed, _boxed, _boxed, _boxed, _boxed, _all, more(lambda rng: pick(rng, ITEMS)))  # fmt: skip

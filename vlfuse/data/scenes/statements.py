@@ -8,7 +8,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable
 
-from vlfuse.data.scenes.language import NUMBERS, RELATED, RELATED_SHORT, a, absent, name, plural, refer
+from vlfuse.data.scenes.language import NUMBERS, RELATED, RELATED_SHORT, a, absent, figure, name, plural, refer
 from vlfuse.data.scenes.questions import MENTIONED, tally, there_or_not, toss, two_related
 from vlfuse.data.scenes.world import (
     COLOUR,
@@ -84,9 +84,9 @@ BOUNDS: dict[str, Callable[[int, int], bool]] = {
 
 def bounded(rng: random.Random, bound: str, number: int, words: str) -> str:
     """ "there are exactly two red circles." """
-    figure = str(number) if rng.random() < 0.2 else NUMBERS[number]
+    said = figure(rng, number, 0.2)
     verb, noun = ("is", words) if number == 1 else ("are", plural(words))
-    return f"there {verb} {bound} {figure} {noun}."
+    return f"there {verb} {bound} {said} {noun}."
 
 
 def _counted(view: View, rng: random.Random) -> Stated:

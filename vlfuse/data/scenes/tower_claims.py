@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from itertools import pairwise
 
 from vlfuse.data.scenes.claims import Claim, Clause, amount, count, hued, more, quantified, total
-from vlfuse.data.scenes.language import NUMBERS
+from vlfuse.data.scenes.language import NUMBERS, figure, plural
 from vlfuse.data.scenes.trays import COLOURS, HIGHEST, Tray
 from vlfuse.data.scenes.world import pick
 
@@ -36,19 +36,21 @@ def _stacked(rng: random.Random) -> Clause:
     )
 
 
+def _blocks_of(number: int) -> str:
+    return plural("block") if number > 1 else "block"
+
+
 def _height(rng: random.Random) -> Clause:
     number = 1 + int(rng.random() * HIGHEST)
-    figure = str(number) if rng.random() < 0.4 else NUMBERS[number]
-    noun = "blocks" if number > 1 else "block"
+    said = figure(rng, number, 0.4)
     bound = pick(rng, ("", "exactly ", "exactly ", "only ", "at least ", "more than "))
     if bound == "more than ":
-        number = min(number, HIGHEST - 1)
-        figure, noun = NUMBERS[number], "blocks" if number > 1 else "block"
-        return Clause(f"more than {figure} {noun}", lambda tray: len(tray) > number)
+        less = min(number, HIGHEST - 1)
+        return Clause(f"more than {NUMBERS[less]} {_blocks_of(less)}", lambda tray: len(tray) > less)
     if bound == "at least ":
-        number = max(number, 2)
-        return Clause(f"at least {NUMBERS[number]} blocks", lambda tray: len(tray) >= number)
-    return Clause(f"{bound}{figure} {noun}", lambda tray: len(tray) == number)
+        least = max(number, 2)
+        return Clause(f"at least {NUMBERS[least]} blocks", lambda tray: len(tray) >= least)
+    return Clause(f"{bound}{said} {_blocks_of(number)}", lambda tray: len(tray) == number)
 
 
 def tower_clause(rng: random.Random) -> Clause:
@@ -113,14 +115,14 @@ def _as_end(rng: random.Random) -> Claim:
 def _the_tower(rng: random.Random) -> Claim:
     """ "the tower with four blocks has a black block at the top"."""
     number, end = 1 + int(rng.random() * HIGHEST), _end(rng)
-    figure = str(number) if rng.random() < 0.3 else NUMBERS[number]
+    said = figure(rng, number, 0.3)
 
     def holds(trays: Sequence[Tray]) -> bool | None:
         """False where there is no such tower; where there are several, all must be alike in it."""
         found = {end.holds(tray) for tray in trays if len(tray) == number}
         return found == {True} if len(found) < 2 else None
 
-    return Claim(f"the tower with {figure} {'blocks' if number > 1 else 'block'} has {end.text}", holds)
+    return Claim(f"the tower with {said} {_blocks_of(number)} has {end.text}", holds)
 
 
 def _anywhere(rng: random.Random) -> Claim:
