@@ -130,37 +130,18 @@ def fiber_nano_more(
     """
     size = size_of("nano")
     px = size.image_size
-    told = scenes(size=px, seed=26, captions=1, fields="captions")
-    rewarded = scenes(size=px, seed=27, captions=5, fields="captions")
-    asked = scenes(size=px, seed=21, questions=5, fields="questions")
-    compared = scenes(size=px, seed=22, questions=6, fields="questions", kinds="comparison")
-    paired, single = scenes(size=px, seed=23, paired=1), scenes(size=px, seed=24, fields="statements")
-    judged = scenes(size=px, seed=25, entailment=1, fields="statements")
+    known = lessons(px)
+    spotted = replace(known["trays"], heads={"nlvr": 1.0, "spotting": 1.0}, queries=2, last=TO_JUDGE)
+    turns = {
+        "trays": (1, TO_JUDGE), "phrases": (2, 0), "regions": (12, 1), "expressions": (12, 7), "compared": (4, 1), "asked": (8, 3),
+        "captions": (8, TO_REWARD + 7), "single": (16, 5), "pairs": (16, 9), "entailment": (16, 11), "search": (16, 13),
+    }  # fmt: skip
     test_trays = scenes(HELD_OUT, size=TRAY, split="test", trays=1, fields="statements")
-    trays = scenes(size=TRAY, seed=28, trays=1, parts="either", fields="statements+regions")
-    regions, phrases, expressions = (
-        replace(source, heads={"grounding": BOX_SHARE}) for source in boxes_of_scenes(px, 3 * 32)
-    )
-    phrases = replace(phrases, data=scenes(size=px, seed=29, fields="captions+phrases"))
-    spotted = {"nlvr": 1.0, "spotting": 1.0}
     return Run(
         recipe="fiber-nano-more",
         out=out,
         steps=steps,
-        sources=(
-            Source(trays, spotted, 24, statements=2, queries=2, image_size=TRAY_SIZE, last=TO_JUDGE),
-            Source(trays, {"nlvr": 1.0}, 24, statements=2, image_size=TRAY_SIZE, first=TO_JUDGE),
-            replace(phrases, every=2),
-            replace(regions, every=12, first=1),
-            replace(expressions, every=12, first=7),
-            Source(compared, {"vqa": 1.0}, 20, questions=6, every=4, first=1),
-            Source(asked, {"vqa": 1.0}, 20, questions=5, every=8, first=3),
-            Source(rewarded, {"caption": 1.0}, 32, captions=1, every=8, first=TO_REWARD + 7),
-            Source(single, {"nlvr": 1.0}, 16, statements=2, every=16, first=5),
-            Source(paired, {"nlvr2": 1.0}, 16, statements=2, every=16, first=9),
-            Source(judged, {"entailment": 1.0}, 16, statements=2, every=16, first=11),
-            Source(told, {"itc": 1.0, "itm": 1.0}, 32, captions=1, every=16, first=13),
-        ),
+        sources=(spotted, *(replace(known[name], every=every, first=first) for name, (every, first) in turns.items())),
         optim=replace(small_optim(size.finetune_lr, warmup=100), head_multiplier=2.0),
         evaluations=(
             *every_task(px),
@@ -187,18 +168,44 @@ def fiber_nano_reward(
         steps: Updates.
         init: What `vlfuse train fiber-nano-more` made.
     """
-    run = fiber_nano_more(out, steps, init)
-    rewarded = next(source for source in run.sources if "caption" in source.heads)
-    asked = next(source for source in run.sources if source.questions == 5)
-    others = [source for source in run.sources if not source.last and source not in (rewarded, asked)]
-    turns = [replace(source, first=2 * turn, every=2 * len(others)) for turn, source in enumerate(others)]
+    run, known = fiber_nano_more(out, steps, init), lessons(size_of("nano").image_size)
+    captions, asked = known.pop("captions"), replace(known.pop("asked"), first=1, every=2)
+    turns = [replace(source, first=2 * turn, every=2 * len(known)) for turn, source in enumerate(known.values())]
     return replace(
         run,
         recipe="fiber-nano-reward",
-        sources=(replace(rewarded, first=0, every=1), replace(asked, first=1, every=2), *turns),
+        sources=(captions, asked, *turns),
         optim=replace(run.optim, lr=REWARD_LR, warmup=0.1),
         seed=1,  # other scenes than those of the run before
     )
+
+
+def lessons(px: int) -> dict[str, Source]:
+    """What the last two recipes teach, each lesson at every step."""
+    regions, phrases, expressions = (
+        replace(source, heads={"grounding": BOX_SHARE}) for source in boxes_of_scenes(px, 3 * 32)
+    )
+    phrases = replace(phrases, data=scenes(size=px, seed=29, fields="captions+phrases"))
+    compared = scenes(size=px, seed=22, questions=6, fields="questions", kinds="comparison")
+    asked = scenes(size=px, seed=21, questions=5, fields="questions")
+    rewarded = scenes(size=px, seed=27, captions=5, fields="captions")
+    paired, single = scenes(size=px, seed=23, paired=1), scenes(size=px, seed=24, fields="statements")
+    judged = scenes(size=px, seed=25, entailment=1, fields="statements")
+    told = scenes(size=px, seed=26, captions=1, fields="captions")
+    trays = scenes(size=TRAY, seed=28, trays=1, parts="either", fields="statements+regions")
+    return {
+        "trays": Source(trays, {"nlvr": 1.0}, 24, statements=2, image_size=TRAY_SIZE),
+        "phrases": phrases,
+        "regions": regions,
+        "expressions": expressions,
+        "compared": Source(compared, {"vqa": 1.0}, 20, questions=6),
+        "asked": Source(asked, {"vqa": 1.0}, 20, questions=5),
+        "captions": Source(rewarded, {"caption": 1.0}, 32, captions=1),
+        "single": Source(single, {"nlvr": 1.0}, 16, statements=2),
+        "pairs": Source(paired, {"nlvr2": 1.0}, 16, statements=2),
+        "entailment": Source(judged, {"entailment": 1.0}, 16, statements=2),
+        "search": Source(told, {"itc": 1.0, "itm": 1.0}, 32, captions=1),
+    }
 
 
 def every_task(px: int, every: int = 0) -> tuple[Evaluation, ...]:
