@@ -2,7 +2,7 @@
 
 Each learns by the protocol of the demo (`vlfuse/recipes/demo.py`: to see, to look, captions, questions; then questions, pairs and
 captions, and here entailment, too), for the same steps, from several seeds; prints a table of means and standard deviations on scenes
-that training never shows, with the seconds that a step took. Finished runs in OUT are not repeated.
+that training never shows, and the pictures that were learnt from in a second. Finished runs in OUT are not repeated.
 
     python benchmarks/bridges.py [--share 1.0] [--seeds 0 1 2] [--held-out 400]
 """
@@ -12,7 +12,9 @@ import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from statistics import mean, median, stdev
+from statistics import median
+
+from tables import heading, line, spread
 
 from vlfuse.engine.log import LOG
 from vlfuse.engine.run import Run, Source
@@ -24,7 +26,7 @@ from vlfuse.recipes.scenes import scenes
 from vlfuse.recipes.sizes import Size, size_of
 
 SCORES = {"vqa/accuracy": "questions", "nlvr2/accuracy": "pairs", "entailment/accuracy": "entailment", "retrieval/itc_tr_r1": "contrastive R@1", "retrieval/two_stage_tr_r1": "re-ranked R@1"}  # fmt: skip
-TASKS = ("vqa", "nlvr2", "entailment", "retrieval")
+TASKS = {score.partition("/")[0] for score in SCORES}
 
 
 def unbridged() -> Size:
@@ -49,14 +51,9 @@ def stages(name: str, seed: int, share: float, number: int, out: Path) -> tuple[
 
 
 def pace(run: Run) -> float:
-    """Seconds of a step, the median of what the log says."""
-    rows = [json.loads(line) for line in (Path(run.out) / LOG).read_text(encoding="utf-8").splitlines()]
-    found = [row["seconds"] for row in rows if "seconds" in row]
-    return median(found) if found else float("nan")
-
-
-def spread(values: list[float]) -> str:
-    return f"{100 * mean(values):.1f} ± {100 * stdev(values) if len(values) > 1 else 0:.1f}"
+    """Pictures a second, the median of what the log says."""
+    rows = [json.loads(row) for row in (Path(run.out) / LOG).read_text(encoding="utf-8").splitlines()]
+    return median(row["images_per_second"] for row in rows if "images_per_second" in row)
 
 
 def main() -> None:
@@ -67,9 +64,10 @@ def main() -> None:
     parser.add_argument("--only", nargs="*", choices=SIZES, default=list(SIZES))
     parser.add_argument("--out", type=Path, default=Path("runs/bridges"))
     asked = parser.parse_args()
-    table = [f"| model | {' | '.join(SCORES.values())} |", "|---" * (len(SCORES) + 1) + "|"]
+    table = heading(["model", *SCORES.values(), "pictures/s"])
     for name in asked.only:
         values: dict[str, list[float]] = {score: [] for score in SCORES}
+        paces = []
         for seed in asked.seeds:
             first, second = stages(name, seed, asked.share, asked.held_out, asked.out)
             if not finished(first):
@@ -77,7 +75,8 @@ def main() -> None:
             scores = scores_of(second)
             for score, own in values.items():
                 own.append(scores[score])
-        table.append(f"| {name} | {' | '.join(map(spread, values.values()))} |")
+            paces.append(pace(second))
+        table.append(line([name, *map(spread, values.values()), f"{median(paces):.0f}"]))
         print(table[-1], flush=True)
     print("\n".join(["", f"seeds {asked.seeds}, {asked.share:g} of the demo's steps, percent", "", *table]))
 

@@ -10,7 +10,8 @@ import argparse
 import json
 from dataclasses import replace
 from pathlib import Path
-from statistics import mean, stdev
+
+from tables import heading, line, spread
 
 from vlfuse.engine.run import Run
 from vlfuse.recipes.asked import Asked
@@ -36,11 +37,6 @@ def run_of(start: str, weights: str, boxes: int, seed: int, steps: int, held_out
     return replace(run, sources=sources, evaluations=found_in_scenes(px, held_out), seed=seed)
 
 
-def row(name: str, values: dict[str, list[float]]) -> str:
-    cells = [f"{100 * mean(v):.1f} ± {100 * stdev(v) if len(v) > 1 else 0:.1f}" for v in values.values()]
-    return f"| {name} | {' | '.join(cells)} |"
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--weights", required=True, help="a model of the coarse stage")
@@ -50,7 +46,7 @@ def main() -> None:
     parser.add_argument("--held-out", type=int, default=500)
     parser.add_argument("--out", type=Path, default=Path("runs/coarse-to-fine"))
     asked = parser.parse_args()
-    table = [f"| scenes with boxes, start | {' | '.join(SCORES.values())} |", "|---" * (len(SCORES) + 1) + "|"]
+    table = heading(["scenes with boxes, start", *SCORES.values()])
     found: dict[str, dict[str, list[float]]] = {}
     for boxes in asked.boxes:
         for start in STARTS:
@@ -61,7 +57,7 @@ def main() -> None:
                 for name, own in values.items():
                     own.append(scores[name])
             found[f"{boxes}, {start}"] = values
-            table.append(row(f"{boxes}, {start}", values))
+            table.append(line([f"{boxes}, {start}", *map(spread, values.values())]))
             print(table[-1], flush=True)
     (asked.out / "table.json").write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
     print("\n".join(["", f"{asked.steps} steps, seeds {asked.seeds}, percent, mean ± standard deviation", "", *table]))

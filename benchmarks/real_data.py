@@ -43,7 +43,7 @@ STUDIES = {
         "photos/coco_open",
         "retrieval",
         ("retrieval/itc_tr_r5", "retrieval/two_stage_tr_r5"),
-        "retrieval/chance_tr_r1",
+        "retrieval/chance_tr_r5",
         100,
     ),
 }

@@ -25,6 +25,7 @@ from vlfuse.types import Detection, Grounding, Images, Span, TaskError, TextStat
 
 T = TypeVar("T")
 PICTURES = PAIRS = 8  # pictures encoded, and of pairs with texts fused, at a time
+PLACES = 4096  # of the finest maps of pairs fused at a time on a CPU, whose caches hold no more
 MULTIPLE = 32  # of the height and width of a batch, as in training
 FEW = 1e-6  # relative: scores are computed in another order than what is asked of them
 
@@ -49,10 +50,10 @@ class Eye:
         picture). Each is encoded once."""
         told = [self._told(some) for some in _chunks(prompts, PAIRS)]
         for numbers, images in self._shown(pictures):
-            state, rows = self.system.encode_maps(images), range(len(numbers))
+            state, rows, together = self.system.encode_maps(images), range(len(numbers)), at_once(self.system, images)
             for some, text, labels in told:
                 pairs = [(row, place) for place in range(len(some)) for row in rows]
-                for part in _chunks(pairs, PAIRS):
+                for part in _chunks(pairs, together):
                     image, prompt = [row for row, _ in part], [place for _, place in part]
                     maps = [labels[place] for place in prompt]
                     found = find(self.system, self.head, state[image], images.sizes[image], text[prompt], maps, keep)
@@ -131,6 +132,13 @@ class Eye:
         for row, prompt, regions in self.look(pictures, prompts, keep):
             found[row] += _detections(regions[:1], prompt, expressions)
         return found
+
+
+def at_once(system: System, images: Images) -> int:
+    """How many pairs of such images with texts are best fused at a time."""
+    height, width = images.pixels.shape[-2:]
+    places = height * width // system.map_strides[0] ** 2
+    return PAIRS if images.pixels.device.type != "cpu" else max(1, min(PAIRS, PLACES // max(1, places)))
 
 
 def _chunks(items: Sequence[T], size: int) -> list[Sequence[T]]:

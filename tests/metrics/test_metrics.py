@@ -1,11 +1,13 @@
 """Metrics by their definitions, on cases small enough to count by hand, and against slow counting."""
 
+from itertools import permutations
+
 import pytest
 import torch
 
 from vlfuse.metrics.accuracy import accuracy, group_means, majority
 from vlfuse.metrics.nlvr2 import nlvr2_metrics
-from vlfuse.metrics.retrieval import caption_ranks, image_ranks, retrieval_metrics
+from vlfuse.metrics.retrieval import caption_ranks, guessing, image_ranks, retrieval_metrics
 from vlfuse.metrics.vqa import normalise, vqa_percent, vqa_score
 
 
@@ -79,3 +81,15 @@ def test_accuracy_majority_groups():
 def test_consistency_counts_sentences():
     found = nlvr2_metrics(["dev-1-0-0", "dev-1-1-0", "dev-1-0-1"], ["true", "False", "true"], ["True", "True", "true"])
     assert found == {"accuracy": pytest.approx(2 / 3), "consistency": pytest.approx(1 / 2)}
+
+
+def test_guessing_is_the_mean_over_all_rankings():
+    """Of 2 images with captions 0 and 1, 2, 3, and one without: all orders of captions, all of images."""
+    owner = torch.tensor([0, 1, 1, 1])
+    found = guessing(owner, 3, ks=(1, 2))
+    for k in (1, 2):
+        orders = list(permutations(range(4)))
+        hits = [any(owner[caption] == image for caption in order[:k]) for order in orders for image in (0, 1)]
+        assert found[f"tr_r{k}"] == pytest.approx(sum(hits) / len(hits))
+        assert found[f"ir_r{k}"] == pytest.approx(k / 3)
+    assert guessing(owner, 3, ks=(10,)) == {"tr_r10": 1.0, "ir_r10": 1.0}

@@ -10,11 +10,12 @@ COLOURS = ("#d62728", "#1f77b4", "#2ca02c", "#9467bd", "#ff7f0e", "#17becf", "#e
 LETTER = 10  # pixels of a small picture; larger ones have larger letters
 PER_LETTER = 50  # pixels of the picture's short side for each of a letter
 LEGIBLE = 320  # pixels of the short side; in a smaller picture letters hide what they name
+LONGEST = 4 * LEGIBLE  # pixels of the long side of what is enlarged
 
 
 def legible(picture: Image.Image, boxes: Sequence[tuple[Box, str]]) -> tuple[Image.Image, list[tuple[Box, str]]]:
-    """A small picture a whole number of times larger, and its boxes with it; others as they are."""
-    times = max(1, -(-LEGIBLE // min(picture.size)))
+    """A small picture a whole number of times larger, and its boxes with it; others, and long thin ones, as they are."""
+    times = max(1, min(-(-LEGIBLE // min(picture.size)), LONGEST // max(picture.size)))
     larger = picture.resize((times * picture.width, times * picture.height), Image.Resampling.BICUBIC)
     return larger, [((times * x0, times * y0, times * x1, times * y1), text) for (x0, y0, x1, y1), text in boxes]
 

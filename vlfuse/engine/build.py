@@ -34,6 +34,7 @@ from vlfuse.systems.base import Model, System
 from vlfuse.systems.bridgetower import BridgeTower
 from vlfuse.systems.fiber import Fiber
 from vlfuse.tasks.captioning import Captioning, Learning
+from vlfuse.tasks.retrieval import fold_size
 from vlfuse.tasks.vqa import Vqa
 from vlfuse.types import CheckpointError, ConfigError, DataError
 
@@ -258,6 +259,7 @@ def scoring(
     Detection looks for the classes of the set; retrieval searches in `folds` of it and re-ranks so many `candidates` of each query."""
     scores = EVALUATIONS[task].scores
     if task == "retrieval":
+        fold_size(len(dataset), folds)  # refused before hours of encoding
         return partial(scores, candidates=candidates, folds=folds)
     if task == "detection":
         return partial(scores, tokenizer=tokenizer, max_text=given.max_text, names=class_names(dataset))

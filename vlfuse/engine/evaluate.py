@@ -14,7 +14,7 @@ from vlfuse.engine.step import Loader
 from vlfuse.metrics.accuracy import accuracy, group_means, majority
 from vlfuse.metrics.caption import caption_metrics
 from vlfuse.metrics.nlvr2 import nlvr2_metrics
-from vlfuse.metrics.retrieval import fold_mean, retrieval_metrics
+from vlfuse.metrics.retrieval import fold_mean, guessing, retrieval_metrics
 from vlfuse.metrics.vqa import normalise, vqa_scores
 from vlfuse.systems.base import Model, texts_of
 from vlfuse.tasks.retrieval import Gallery, encode_gallery, two_stage
@@ -108,8 +108,8 @@ def retrieval(
     model: Model, loader: Loader, world: World, candidates: int = CANDIDATES, folds: int = 1
 ) -> dict[str, float]:
     """Recalls by contrastive similarity ("itc_tr_r1", ...) and, where the model can match, re-ranked by both stages
-    ("two_stage_tr_r1", ...; `candidates` of each query) and as published, by the fused score alone ("matched_tr_r1", ...); "chance_tr_r1" and
-    "chance_ir_r1" are those of guessing. Means over so many `folds` of the images (`Gallery.folds`).
+    ("two_stage_tr_r1", ...; `candidates` of each query) and as published, by the fused score alone ("matched_tr_r1", ...); "chance_tr_r1", ...
+    are those of guessing. Means over so many `folds` of the images (`Gallery.folds`).
 
     Every process computes the whole: scoring pairs needs all states together.
     """
@@ -120,8 +120,7 @@ def retrieval(
 
 
 def _searched(model: Model, gallery: Gallery, candidates: int) -> dict[str, float]:
-    owner, images = gallery.owner, len(gallery.image)
-    captions = torch.bincount(owner, minlength=images)
+    owner = gallery.owner
     found = {f"itc_{name}": value for name, value in retrieval_metrics(gallery.similarity, owner).items()}
     if "itm" in model.heads:
         reranked = two_stage(model.system, model.head("itm"), gallery, candidates)  # type: ignore[arg-type]
@@ -129,8 +128,7 @@ def _searched(model: Model, gallery: Gallery, candidates: int) -> dict[str, floa
             by_image, by_text = reranked.tables(published)
             scores = retrieval_metrics(by_image, owner, image_scores=by_text)
             found |= {f"{how}_{name}": value for name, value in scores.items()}
-    chance = float(captions[captions > 0].double().mean()) / len(owner)
-    return found | {"chance_tr_r1": chance, "chance_ir_r1": 1 / images}
+    return found | {f"chance_{name}": value for name, value in guessing(owner, len(gallery.image)).items()}
 
 
 def _captions(model: Model, loader: Loader, world: World) -> list[Judged]:

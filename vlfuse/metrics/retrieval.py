@@ -4,6 +4,7 @@ Shapes: B images, N captions.
 """
 
 from collections.abc import Mapping, Sequence
+from math import comb
 
 import torch
 from torch import Tensor
@@ -54,6 +55,21 @@ def retrieval_metrics(
     found["rsum_percent"] = 100 * sum(found.values())
     for direction, of in ranks.items():
         found[f"{direction}_median_rank"] = float(of.double().quantile(0.5))
+    return found
+
+
+def guessing(owner: Tensor, images: int, ks: Sequence[int] = KS) -> dict[str, float]:
+    """The recalls, named as in `retrieval_metrics`, that a ranking by chance has on average.
+
+    An image with c of N captions has none of them among k with the probability C(N - c, k) / C(N, k).
+    """
+    captions, own = len(owner), torch.bincount(owner, minlength=images)
+    asked = own[own > 0].tolist()
+    found = {}
+    for k in ks:
+        missed = [comb(captions - c, min(k, captions)) / comb(captions, min(k, captions)) for c in asked]
+        found[f"tr_r{k}"] = 1 - sum(missed) / len(missed)
+        found[f"ir_r{k}"] = min(1.0, k / images)
     return found
 
 

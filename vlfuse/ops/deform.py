@@ -3,6 +3,8 @@
 Shapes: B batch, C channels in, D channels out, H, W input, h, w output, K taps of the kernel (9 for 3 x 3).
 """
 
+import math
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -28,7 +30,11 @@ def deform_conv2d(
     gy = (2 * (moved[:, :, 0] + rows + tap_row) + 1) / H - 1
     gx = (2 * (moved[:, :, 1] + columns + tap_column) + 1) / W - 1
     grid = torch.stack([gx, gy], dim=-1).view(B, kh * kw * h, w, 2)
-    samples = F.grid_sample(x, grid, padding_mode="zeros", align_corners=False).view(B, C, kh * kw, h * w)
-    samples = samples * mask.reshape(B, 1, kh * kw, h * w)
+    # On a CPU a thread samples whole pictures; of fewer pictures than threads, parts of the channels count as pictures.
+    parts = math.gcd(C, max(1, torch.get_num_threads() // B)) if x.device.type == "cpu" else 1
+    split, grid = x.reshape(B * parts, C // parts, H, W), grid.repeat_interleave(parts, dim=0)
+    samples = F.grid_sample(split, grid, padding_mode="zeros", align_corners=False).view(B, C, kh * kw, h * w)
+    mask = mask.reshape(B, 1, kh * kw, h * w)
+    samples = samples * mask if torch.is_grad_enabled() else samples.mul_(mask)
     y = weight.flatten(1) @ samples.flatten(1, 2)
     return (y if bias is None else y + bias[:, None]).view(B, -1, h, w)

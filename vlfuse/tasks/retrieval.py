@@ -36,15 +36,20 @@ class Gallery:
         Raises ConfigError where they cannot have equally many.
         """
         images = len(self.image)
-        if number < 1 or images % number:
-            raise ConfigError(f"folds is {number}; {images} images do not fall into so many equal parts")
-        size, found = images // number, []
+        size, found = fold_size(images, number), []
         for first in range(0, images, size):
             rows = torch.arange(first, first + size, device=self.owner.device)
             texts = ((self.owner >= first) & (self.owner < first + size)).nonzero()[:, 0]
             part = self.similarity[rows][:, texts]
             found.append(Gallery(self.image[rows], self.text[texts], self.owner[texts] - first, part))
         return found
+
+
+def fold_size(images: int, folds: int) -> int:
+    """Of each of equally many. Raises ConfigError where there is none."""
+    if folds < 1 or images % folds:
+        raise ConfigError(f"folds is {folds}; {images} images do not fall into so many equal parts")
+    return images // folds
 
 
 @torch.no_grad()
