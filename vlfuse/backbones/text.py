@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from vlfuse.layers.cache import KeyValueCache
+from vlfuse.layers.linear import Linear
 from vlfuse.layers.mlp import MLP, init_normal
 from vlfuse.types import ConfigError
 
@@ -65,8 +66,8 @@ class TextAttention(nn.Module):
     def __init__(self, config: TextConfig):
         super().__init__()
         self.heads, self.dropout = config.heads, config.dropout
-        self.qkv = nn.Linear(config.width, 3 * config.width)
-        self.proj = nn.Linear(config.width, config.width)
+        self.qkv = Linear(config.width, 3 * config.width)
+        self.proj = Linear(config.width, config.width)
 
     def forward(self, x: Tensor, visible: Tensor | None, past: KeyValueCache | None = None) -> Tensor:
         """x [N, T, D]; visible, broadcastable to [N, H, T, T] bool, is True where a query sees a key (None: everywhere).

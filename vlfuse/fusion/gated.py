@@ -7,6 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from vlfuse.layers.linear import Linear
+
 
 class GatedCrossAttention(nn.Module):
     """gate * proj(attention(query(norm(x)), context)), to be added to a block's self-attention output `x`.
@@ -31,9 +33,9 @@ class GatedCrossAttention(nn.Module):
         self.dropout = dropout
         self.norm = nn.LayerNorm(width, eps=1e-5) if norm else nn.Identity()
         self.context_norm = nn.LayerNorm(context_width, eps=1e-5) if context_norm else nn.Identity()
-        self.query = nn.Linear(width, width)
+        self.query = Linear(width, width)
         self.key_value = nn.Linear(context_width, 2 * width)
-        self.proj = nn.Linear(width, width)
+        self.proj = Linear(width, width)
         self.gate = nn.Parameter(torch.full((1,), float(gate)))
         self.watched: list[Tensor] | None = (
             None  # while a list, every pass adds where it looked, [B, N, K], mean over heads

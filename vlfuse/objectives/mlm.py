@@ -6,6 +6,7 @@ Shapes: N texts, T tokens, E width, V vocabulary.
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from vlfuse.layers.linear import Linear
 from vlfuse.layers.mlp import init_normal
 from vlfuse.ops.distributed import global_mean
 from vlfuse.systems.base import Head, States, System, texts_of
@@ -22,9 +23,9 @@ class WordHead(Head):
 
     def __init__(self, system: System, norm_eps: float = 1e-12):
         super().__init__()
-        self.dense = nn.Linear(system.text_width, system.text_width)
+        self.dense = Linear(system.text_width, system.text_width)
         self.norm = nn.LayerNorm(system.text_width, eps=norm_eps)
-        self.decoder = nn.Linear(system.text_width, system.vocab_size)
+        self.decoder = Linear(system.text_width, system.vocab_size)
         self.apply(init_normal)
 
     def settings(self) -> dict[str, float]:
@@ -32,11 +33,7 @@ class WordHead(Head):
 
     def logits(self, text: Tensor) -> Tensor:
         """[..., E] fused text -> [..., V]."""
-        return self.decoder(self.before_words(text))
-
-    def before_words(self, text: Tensor) -> Tensor:
-        """What the decoder reads: [..., E] -> [..., E]."""
-        return self.norm(F.gelu(self.dense(text)))
+        return self.decoder(self.norm(F.gelu(self.dense(text))))
 
 
 class MaskedLanguageModeling(WordHead):

@@ -29,7 +29,6 @@ from vlfuse.systems.base import States, System, texts_of
 from vlfuse.tasks.search import Decoding, Specials, Written, write
 from vlfuse.types import Answer, Batch, ConfigError, DataError, Rows, TaskError, Tokens
 
-FEW = 8  # texts; from some twenty on the usual order of the product is the faster one
 LEAST_WEIGHT = 0.1  # of a word under GOLD
 MLE_SHARE, REWARD_SHARE = 0.3, 0.7  # of the two losses under CIDEr, as published
 PUBLISHED_BASELINE = 1.0  # on CIDEr-D's scale of 10
@@ -203,13 +202,6 @@ class Captioning(WordHead):
         ids[closed, lengths[closed] + 1] = s.end
         return Tokens(ids, torch.arange(ids.shape[1], device=ids.device) < (lengths + 1 + closed)[:, None])
 
-    def next_word(self, text: Tensor) -> Tensor:
-        """`logits` [N, V] of one word of each text [N, E]."""
-        if text.device.type != "cpu" or len(text) > FEW:
-            return self.logits(text)
-        # In this order a CPU reads the vocabulary, the widest matrix, twice as fast for a few rows.
-        return torch.addmm(self.decoder.bias[:, None], self.decoder.weight, self.before_words(text).T).T
-
     # --- use -----------------------------------------------------------------------------------------------------
 
     def write(
@@ -281,7 +273,7 @@ class CachedWriter:
 
     def next(self, ids: Tensor) -> Tensor:
         hidden = self.head.writer(self.system, ids, self.memory, past=self.past)
-        return self.head.next_word(hidden[:, -1])
+        return self.head.logits(hidden[:, -1])
 
     def select(self, rows: Tensor) -> None:
         self.past.select(rows)
