@@ -14,7 +14,7 @@ from torch.utils.checkpoint import checkpoint
 
 from vlfuse.layers.cache import KeyValueCache
 from vlfuse.layers.linear import Linear
-from vlfuse.layers.mlp import MLP, init_normal
+from vlfuse.layers.mlp import MLP, SMALL_BRANCH, init_normal
 from vlfuse.types import ConfigError
 
 
@@ -152,7 +152,7 @@ class TextEncoder(nn.Module):
                 weight[width : 2 * width] = weight[:width]  # type: ignore[index]
                 crosses = () if layer.cross is None else (layer.cross.proj,)  # type: ignore[union-attr]
                 for branch in (layer.attention.proj, layer.mlp.fc2, *crosses):  # type: ignore[union-attr]
-                    branch.weight.mul_(0.3)  # type: ignore[union-attr]
+                    branch.weight.mul_(SMALL_BRANCH)  # type: ignore[union-attr]
 
     def layer(self, number: int, x: Tensor, mask: Tensor, *image: Tensor | None, final_norm: bool = True) -> Tensor:
         """Run layer `number` on x [N, T, D] with mask [N, T] bool; image = (states [N, I, C], mask) or nothing."""

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from vlfuse.layers.mlp import MLP
+from vlfuse.layers.mlp import MLP, SMALL_BRANCH
 
 
 class Attention(nn.Module):
@@ -69,6 +69,14 @@ class CrossLayer(nn.Module):
         self.cross_norm = nn.LayerNorm(width, eps=eps)
         self.mlp = MLP(width, intermediate)
         self.output_norm = nn.LayerNorm(width, eps=eps)
+
+    def start_from_scratch(self) -> None:
+        """As `TextEncoder.start_from_scratch`: tokens start looking at themselves and their like, and branches are small beside the
+        stream that they are added to."""
+        with torch.no_grad():
+            self.attention.key_value.weight[: self.attention.query.out_features] = self.attention.query.weight
+            for branch in (self.attention.proj, self.cross.proj, self.mlp.fc2):
+                branch.weight.mul_(SMALL_BRANCH)
 
     def own(self, x: Tensor, mask: Tensor | None, first: bool = False) -> Tensor:
         """The part that needs only its own stream, x [B, N, D] with mask [B, N]. first: for the first token alone, [B,

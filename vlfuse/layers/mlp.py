@@ -9,6 +9,10 @@ from torch import Tensor, nn
 
 from vlfuse.layers.linear import Linear
 
+SMALL_BRANCH = (
+    0.3  # of its usual weights, where a small model starts from nothing: see `TextEncoder.start_from_scratch`
+)
+
 
 class MLP(nn.Module):
     """Two linear layers around an exact GELU."""

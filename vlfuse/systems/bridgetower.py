@@ -122,6 +122,9 @@ class BridgeTower(System):
                 module.apply(init_normal)
         if config.init == "scratch":
             self.apply(init_fan_in)
+            self.text.start_from_scratch()
+            for layer in (*self.image_layers, *self.text_layers):
+                layer.start_from_scratch()  # type: ignore[operator]
         with torch.no_grad():  # a pair starts as two single pictures
             self.token_types.weight[2:] = self.token_types.weight[1]
         self.pooled_width, self.text_width, self.embed_width = 2 * width, width, config.embed_dim
