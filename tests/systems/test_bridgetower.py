@@ -105,7 +105,7 @@ def test_the_second_picture_has_a_type_of_its_own():
     second = system.as_picture(image, 1)
     torch.testing.assert_close(system.pooled(second, text), system.pooled(image, text))  # they start alike
     with torch.no_grad():
-        system.token_types.weight[2] += 1.0
+        system.token_types.weight[2] += torch.randn(16)  # the same in every channel would fall to the norms
     assert not torch.allclose(system.pooled(system.as_picture(image, 1), text), system.pooled(image, text))
 
 
@@ -171,3 +171,15 @@ def test_published_sizes():
 def test_what_cannot_be_is_named(make, message):
     with pytest.raises(ConfigError, match=message):
         make()
+
+
+def test_from_nothing_cross_modal_tokens_start_looking_at_themselves():
+    """Then what they ask the other stream differs from token to token."""
+    x = torch.nn.functional.layer_norm(torch.randn(64, 5, 16), (16,))
+
+    def own_share(init) -> float:
+        layer = system_of(init=init).text_layers[0]
+        return float(layer.attention.look(x, x, None).diagonal(dim1=1, dim2=2).detach().mean())
+
+    assert own_share("published") == pytest.approx(1 / 5, abs=0.02)
+    assert own_share("scratch") > 2 / 5
