@@ -13,6 +13,7 @@ from vlfuse.engine.distributed import World, gathered
 from vlfuse.engine.step import Loader
 from vlfuse.metrics.accuracy import accuracy, group_means, majority
 from vlfuse.metrics.caption import caption_metrics
+from vlfuse.metrics.meteor import meteor_where_installed
 from vlfuse.metrics.nlvr2 import nlvr2_metrics
 from vlfuse.metrics.retrieval import fold_mean, guessing, retrieval_metrics
 from vlfuse.metrics.vqa import normalise, vqa_scores
@@ -142,8 +143,8 @@ def _captions(model: Model, loader: Loader, world: World) -> list[Judged]:
 
 
 def captioning(model: Model, loader: Loader, world: World) -> dict[str, float]:
-    """{"bleu1".."bleu4", "rouge_l", "cider_d", "count"} of one caption for each image,
-    against all of people's captions.
+    """{"bleu1".."bleu4", "rouge_l", "cider_d", "count"} of one caption for each image, against all of people's captions;
+    "meteor" where its program is installed.
 
     Where every image has two captions or more: "reference_cider_d", of each image's first caption against the others,
     and beside it "others_cider_d", that of the model's against the same others. Images without captions are left out.
@@ -151,7 +152,7 @@ def captioning(model: Model, loader: Loader, world: World) -> dict[str, float]:
     rows = [row for row in _captions(model, loader, world) if row.record]
     _require(rows, "captions")
     written, people = [row.answer for row in rows], [row.record for row in rows]
-    found = caption_metrics(written, people)
+    found = caption_metrics(written, people) | meteor_where_installed(written, people)
     if all(len(group) > 1 for group in people):
         first, others = [group[0] for group in people], [group[1:] for group in people]
         found["reference_cider_d"] = caption_metrics(first, others)["cider_d"]
