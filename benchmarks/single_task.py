@@ -36,11 +36,12 @@ TASKS = {
 
 def alone(task: str, weights: str, steps: int, lr: float, out: Path) -> Run:
     lesson, _ = TASKS[task]
-    run = fiber_nano_reward(str(out / task), steps, weights)
+    run, source = fiber_nano_reward(str(out / task), steps, weights), lessons(size_of("nano").image_size)[lesson]
     return replace(
         run,
         recipe=f"alone-{task}",
-        sources=(lessons(size_of("nano").image_size)[lesson],),
+        sources=(source,),
+        heads={head: settings for head, settings in run.heads.items() if head in source.heads},
         optim=replace(run.optim, lr=lr),
         evaluations=tuple(e for e in run.evaluations if (e.name or e.task) == task),
         seed=2,  # other scenes than those of the recipe
