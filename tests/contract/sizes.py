@@ -65,7 +65,8 @@ def tiny_head(system: System, name: str) -> Head:
         head.spell = lambda ids: "".join(f" w{i}" for i in ids)
         return head
     if name == "grounding":
-        return OBJECTIVES["grounding"](system, width=16, blocks=1, levels=3, anchor_scale=2.0)
+        # Two channels to a group: the mean of a group of one is zero, where the ReLU behind it turns on rounding.
+        return OBJECTIVES["grounding"](system, width=32, blocks=1, levels=3, anchor_scale=2.0)
     return (OBJECTIVES | TASKS)[name](system)
 
 
