@@ -7,10 +7,12 @@ Every run is an ordinary recipe at size nano; what has been run already is read 
 """
 
 import argparse
-import statistics
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from statistics import mean
+
+from tables import heading, line, listed
 
 from vlfuse.data.convert import CONVERTERS
 from vlfuse.data.readers import open_dataset
@@ -30,9 +32,8 @@ class Study:
     folder: str  # below --data
     recipe: str
     metrics: tuple[str, ...]
-    baseline: (
-        str | Callable[[Path], float]
-    )  # the score of the majority answer or of guessing, or what tells it of the data
+    # The score that holds the majority answer's or guessing's, or what computes such a score from the data.
+    baseline: str | Callable[[Path], float]
     steps: int
     converter: str = ""  # of the data, where the study has another name
     image_size: int = 0
@@ -48,7 +49,7 @@ def same_caption(data: Path) -> float:
     captions = [caption_words(text) for sample in learnt for text in sample.captions]
     scorer = CiderD.of(references)
     by_picture = [scorer.of_one(captions, group) for group in references]
-    return max(statistics.mean(scores) for scores in zip(*by_picture, strict=True))
+    return max(mean(scores) for scores in zip(*by_picture, strict=True))
 
 
 STUDIES = {
@@ -97,7 +98,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--only", nargs="*", choices=STUDIES, default=list(STUDIES))
     args = parser.parse_args()
-    rows = ["| data | score | baseline | from scratch | from the weights |", "|---|---|---|---|---|"]
+    rows = heading(["data", "score", "baseline", "from scratch", "from the weights"])
     for name in args.only:
         study = STUDIES[name]
         source = study.converter or name
@@ -111,14 +112,9 @@ def main() -> None:
         }
         for metric in study.metrics:
             plain = results[""][0][study.baseline] if isinstance(study.baseline, str) else study.baseline(data)
-            cells = [spread([result[metric] for result in results[init]]) for init in ("", args.weights)]
-            rows.append(f"| {name} | {metric} | {100 * plain:.1f} % | {cells[0]} | {cells[1]} |")
-    print("\n".join(rows))
-
-
-def spread(values: list[float]) -> str:
-    listed = ", ".join(f"{100 * value:.1f}" for value in values)
-    return f"{100 * statistics.mean(values):.1f} % ({listed})"
+            cells = [listed([result[metric] for result in results[init]]) for init in ("", args.weights)]
+            rows.append(line([name, metric, f"{100 * plain:.1f}", *cells]))
+    print("\n".join(["", "percent; CIDEr-D times 100, as the literature gives it", "", *rows]))
 
 
 if __name__ == "__main__":

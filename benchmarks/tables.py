@@ -9,6 +9,11 @@ def spread(values: Sequence[float]) -> str:
     return f"{100 * mean(values):.1f}" + (f" ± {100 * stdev(values):.1f}" if len(values) > 1 else "")
 
 
+def listed(values: Sequence[float]) -> str:
+    """Shares as percent: their mean, and each of them."""
+    return f"{100 * mean(values):.1f} ({', '.join(f'{100 * value:.1f}' for value in values)})"
+
+
 def line(cells: Sequence[str]) -> str:
     return f"| {' | '.join(cells)} |"
 

@@ -9,9 +9,8 @@ from torch import Tensor, nn
 
 from vlfuse.layers.linear import Linear
 
-SMALL_BRANCH = (
-    0.3  # of its usual weights, where a small model starts from nothing: see `TextEncoder.start_from_scratch`
-)
+# Of a branch's usual weights, where a small model starts from nothing: see `TextEncoder.start_from_scratch`.
+SMALL_BRANCH = 0.3
 
 
 class MLP(nn.Module):

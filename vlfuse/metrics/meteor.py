@@ -13,9 +13,9 @@ import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
+from vlfuse.metrics.caption import Words
 from vlfuse.metrics.words import caption_words
 
-Words = Sequence[str]
 JAR = "meteor-1.5.jar"
 MARK = "|||"  # separates texts on a line that the program reads
 
@@ -65,13 +65,9 @@ def meteor(command: Sequence[str], hypotheses: Sequence[Words], references: Sequ
 
         counts = []
         for hypothesis, group in zip(hypotheses, references, strict=True):
-            tell("SCORE", *(_plain(words) for words in (*group, hypothesis)))
+            tell("SCORE", *(" ".join(words) for words in (*group, hypothesis)))
             counts.append(answer())
         tell("EVAL", *counts)
         for _ in counts:
             answer()  # the score of one caption
         return float(answer())
-
-
-def _plain(words: Words) -> str:
-    return " ".join(word for word in words if word != MARK)
