@@ -2,12 +2,14 @@
 
 import json
 import random
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from tests.data import scene_reader as reader
+from vlfuse.data.readers import open_dataset
 from vlfuse.data.scenes import ANSWERS, SceneDataset
 from vlfuse.data.scenes.draw import INK, box_of, draw_scene
 from vlfuse.data.scenes.language import refer
@@ -179,6 +181,21 @@ def test_sample_is_a_function_of_seed_split_and_index():
     assert SceneDataset(50, seed=3, size=128).scenes(7) == first.scenes(7)
 
 
+@pytest.mark.parametrize("options", ["", ",paired=1,fields=statements", ",trays=1"])
+def test_several_sizes(options):
+    several = open_dataset(f"scenes:40,seed=3,size=64+96+128{options}")
+    heights = set()
+    for i in range(len(several)):
+        sample = several[i]
+        (height,) = {image.shape[0] for image in sample.images}
+        heights.add(height)
+        alone = open_dataset(f"scenes:40,seed=3,size={height}{options}")[i]
+        assert replace(sample, images=()) == replace(alone, images=())
+        assert all(np.array_equal(a, b) for a, b in zip(sample.images, alone.images, strict=True))
+    assert heights == {64, 96, 128}
+
+
+
 def test_splits_share_no_set_of_things():
     bags = {}
     for split in SPLITS:
@@ -225,6 +242,8 @@ def test_options_that_cannot_be_served_are_named():
         SceneDataset(1, paired=True, fields=["questions"])
     with pytest.raises(ConfigError, match="32"):
         SceneDataset(1, size=32)
+    with pytest.raises(ConfigError, match="at least 64 pixels"):
+        SceneDataset(1, size=(64, 32))
     with pytest.raises(ConfigError, match="both set"):
         SceneDataset(1, paired=True, entailment=True)
     with pytest.raises(ConfigError, match=r"novel.*train, val and test"):

@@ -172,7 +172,7 @@ def _picture_order(extension: str) -> tuple[int, str]:
 SCENE_OPTIONS = {
     "seed": int,
     "split": str,
-    "size": int,
+    "size": lambda text: [int(part) for part in text.split("+")],
     "paired": lambda text: bool(int(text)),
     "entailment": lambda text: bool(int(text)),
     "trays": lambda text: bool(int(text)),
@@ -191,7 +191,7 @@ def open_dataset(spec: str) -> Dataset:
 
     `FILE.jsonl[+FILE.jsonl]`; `SHARDS.tar` (with `*` or `{000000..000009}`); COCO `FILE.json[+FILE.json][@IMAGE_FOLDER]`;
     `scenes:N[,seed=S][,split=NAME][,size=PIXELS][,paired=1]...` for generated scenes (the options of `SceneDataset`;
-    fields are joined by `+`). Raises DataError otherwise.
+    fields are joined by `+`, and so are several sizes). Raises DataError otherwise.
     """
     if spec.startswith("scenes:"):
         return _open_scenes(spec)

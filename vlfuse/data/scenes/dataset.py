@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from vlfuse.data.scenes.draw import box_of, draw_scene
 from vlfuse.data.scenes.language import dense_caption, expressions, join, light_caption
@@ -30,6 +30,7 @@ SMALLEST = 64  # pixels; below, the patterns of small things blur
 class SceneDataset:
     """`n` generated samples with [size, size, 3] uint8 pictures, made when asked for.
 
+    size: pixels of a side; of several, each sample has one by chance.
     split: train, val, test or novel; no set of things of one is ever in another, and "novel" alone shows the held-out
         combinations of colour and shape.
     paired: two pictures a sample and true/false statements about the pair, nothing else.
@@ -53,7 +54,7 @@ class SceneDataset:
         n: int,
         seed: int = 0,
         split: str = "train",
-        size: int = 96,
+        size: int | Sequence[int] = 96,
         paired: bool = False,
         entailment: bool = False,
         trays: bool = False,
@@ -75,7 +76,8 @@ class SceneDataset:
             raise ConfigError(f"split is {split!r}; scenes have the splits {', '.join(SPLITS)}")
         if not 2 <= things <= MOST_THINGS:
             raise ConfigError(f"things is {things}; a scene holds 2 to {MOST_THINGS}")
-        if size < SMALLEST:
+        sizes = (size,) if isinstance(size, int) else tuple(size)
+        if not sizes or min(sizes) < SMALLEST:
             raise ConfigError(f"size is {size}; scenes need at least {SMALLEST} pixels a side to show their patterns")
         if not wanted <= possible:
             raise ConfigError(
@@ -87,7 +89,7 @@ class SceneDataset:
             )
         if trays and split == "novel":
             raise ConfigError("split is 'novel', which trays do not have; they have train, val and test")
-        self.n, self.seed, self.split, self.size = n, seed, split, size
+        self.n, self.seed, self.split, self.sizes = n, seed, split, sizes
         self.fields = wanted
         self.questions, self.captions, self.statements = questions, captions, statements
         self.things, self.kinds, self.parts = things, tuple(kinds), parts
@@ -130,6 +132,7 @@ class SceneDataset:
 
     def _tray_sample(self, i: int) -> Sample:
         made, said = self.trays(i)
+        size = self._size(i)
         parts: dict = {}
         if "statements" in self.fields:
             parts["statements"] = tuple([Statement(text, label) for text, label in said])
@@ -137,17 +140,18 @@ class SceneDataset:
             share = {"things": 0.0, "trays": 1.0, "either": WHOLE}[self.parts]
             whole = self._rng(i, "parts").random() < share
             named = trays_named(made, self._rng(i, "clauses")) if whole else things_named(made)
-            boxes = tray_boxes(self.size) if whole else boxes_of(made, self.size)
+            boxes = tray_boxes(size) if whole else boxes_of(made, size)
             parts["regions"] = tuple([Region(box, *words) for box, words in zip(boxes, named, strict=True)])
         return Sample(
-            id=f"trays-{self.split}-{self.seed}-{i}", images=(draw_trays(made, self.size),), split=self.split, **parts
+            id=f"trays-{self.split}-{self.seed}-{i}", images=(draw_trays(made, size),), split=self.split, **parts
         )
 
     def _scene_sample(self, i: int) -> Sample:
         scenes = self.scenes(i)
-        images = tuple([draw_scene(scene, self.size) for scene in scenes])
+        size = self._size(i)
+        images = tuple([draw_scene(scene, size) for scene in scenes])
         views = [View(scene, self.split == "novel") for scene in scenes]
-        parts = self._statements(i, views) if self.kind == "paired" else self._texts(i, views[0])
+        parts = self._statements(i, views) if self.kind == "paired" else self._texts(i, views[0], size)
         return Sample(id=f"{self.split}-{self.seed}-{i}", images=images, split=self.split, **parts)
 
     def _rng(self, i: int, part: str) -> random.Random:
@@ -155,13 +159,12 @@ class SceneDataset:
         kind = "pair" if self.kind == "paired" else self.kind
         return random.Random(f"{kind} {self.seed} {self.split} {i} {part}")
 
-    def _texts(self, i: int, view: View) -> dict:
+    def _size(self, i: int) -> int:
+        return self.sizes[0] if len(self.sizes) == 1 else self._rng(i, "size").choice(self.sizes)
+
+    def _texts(self, i: int, view: View, size: int) -> dict:
         wanted, parts = self.fields, {}
-        boxes = (
-            [box_of(thing, self.size) for thing in view.things]
-            if wanted & {"phrases", "regions", "expressions"}
-            else []
-        )
+        boxes = [box_of(thing, size) for thing in view.things] if wanted & {"phrases", "regions", "expressions"} else []
         if wanted & {"captions", "phrases"}:
             rng = self._rng(i, "captions")
             joined = [join((light_caption if k % 2 else dense_caption)(view, rng)) for k in range(self.captions)]
