@@ -1,6 +1,6 @@
 """What one model for every task costs: each task beside what the same weights reach when they go on with that task alone.
 
-From the weights of the recipe `fiber-nano-reward` every task is trained alone, with the lesson that the recipe has for it at every
+From the weights of the recipe `fiber-nano-last` every task is trained alone, with the lesson that the recipe has for it at every
 step; prints its held-out score before (one model for all) and after (a model of its own). Finished runs in OUT are not repeated.
 
     python benchmarks/single_task.py [--weights fiber-nano] [--steps 150] [--only vqa grounding]
@@ -17,7 +17,7 @@ from vlfuse.checkpoints.hub import shipped_models
 from vlfuse.engine.log import LOG
 from vlfuse.engine.run import Run
 from vlfuse.recipes.execute import scores_of
-from vlfuse.recipes.nano import fiber_nano_reward, lessons
+from vlfuse.recipes.nano import drawn, fiber_nano_last, lessons
 from vlfuse.recipes.sizes import size_of
 
 # What of the recipe's lessons teaches a task, and the score it is judged by.
@@ -36,7 +36,8 @@ TASKS = {
 
 def alone(task: str, weights: str, steps: int, lr: float, out: Path) -> Run:
     lesson, _ = TASKS[task]
-    run, source = fiber_nano_reward(str(out / task), steps, weights), lessons(size_of("nano").image_size)[lesson]
+    run = fiber_nano_last(str(out / task), steps, weights)
+    source = lessons(drawn(size_of("nano").image_size))[lesson]
     return replace(
         run,
         recipe=f"alone-{task}",
@@ -56,7 +57,7 @@ def known(weights: str) -> dict[str, float]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--weights", default="fiber-nano", help="what `vlfuse train fiber-nano-reward` made")
+    parser.add_argument("--weights", default="fiber-nano", help="what `vlfuse train fiber-nano-last` made")
     parser.add_argument("--steps", type=int, default=150)
     parser.add_argument("--lr", type=float, default=2e-4)
     parser.add_argument("--only", nargs="*", choices=TASKS, default=list(TASKS))

@@ -40,7 +40,7 @@ SECTIONS: tuple[tuple[str, str, dict[str, tuple[str, ...]]], ...] = (
         {
             "vlfuse.recipes.asked": ("Asked",),
             "vlfuse.recipes": (
-                "fiber_coarse", "fiber_fine", "fiber_nano", "fiber_nano_fine", "fiber_nano_more", "fiber_nano_reward", "bridgetower", "bridgetower_nano", "vqa", "nlvr2", "nlvr",
+                "fiber_coarse", "fiber_fine", "fiber_nano", "fiber_nano_fine", "fiber_nano_more", "fiber_nano_last", "bridgetower", "bridgetower_nano", "vqa", "nlvr2", "nlvr",
                 "entailment", "caption", "retrieval", "detection", "grounding", "referring",
             ),
             "vlfuse.recipes.execute": ("execute", "read_scores", "score", "answers"),

@@ -11,7 +11,7 @@ from vlfuse.recipes import RECIPES
 from vlfuse.recipes.execute import execute
 
 
-@pytest.mark.parametrize("recipe", ["fiber-nano-fine", "fiber-nano-more", "fiber-nano-reward"])
+@pytest.mark.parametrize("recipe", ["fiber-nano-fine", "fiber-nano-more", "fiber-nano-last"])
 def test_one_model_does_every_task(recipe, tmp_path):
     run = RECIPES[recipe](out=str(tmp_path / "run"), steps=8, init="fiber-nano")
     assert {evaluation.task for evaluation in run.evaluations} == set(EVALUATIONS)

@@ -3,7 +3,7 @@
 from vlfuse.recipes.bridgetower import bridgetower, bridgetower_nano
 from vlfuse.recipes.fine import detection, fiber_fine, grounding, referring
 from vlfuse.recipes.finetune import caption, entailment, nlvr, nlvr2, retrieval, vqa
-from vlfuse.recipes.nano import fiber_nano, fiber_nano_fine, fiber_nano_more, fiber_nano_reward
+from vlfuse.recipes.nano import fiber_nano, fiber_nano_fine, fiber_nano_last, fiber_nano_more
 from vlfuse.recipes.pretrain import fiber_coarse
 
 RECIPES = {
@@ -11,7 +11,7 @@ RECIPES = {
     "fiber-nano": fiber_nano,
     "fiber-nano-fine": fiber_nano_fine,
     "fiber-nano-more": fiber_nano_more,
-    "fiber-nano-reward": fiber_nano_reward,
+    "fiber-nano-last": fiber_nano_last,
     "bridgetower": bridgetower,
     "bridgetower-nano": bridgetower_nano,
     "vqa": vqa,

@@ -116,12 +116,15 @@ def fiber_fine(asked: Asked, more: tuple[str, ...] = ()) -> Run:
     )
 
 
-def boxes_of_scenes(px: int, batch_size: int = 32) -> tuple[Source, ...]:
-    """Every kind of text with boxes that generated scenes have, for models of size nano; together about `batch_size` a step."""
+def boxes_of_scenes(px: int | str, batch_size: int = 32) -> tuple[Source, ...]:
+    """Every kind of text with boxes that generated scenes have, for models of size nano; together about `batch_size` a step.
+    px: pixels of a side, several joined by "+"."""
     return _sources([(_scenes(reads, px), reads) for reads in TASKS], "nano", batch_size)
 
 
-def found_in_scenes(px: int, number: int = HELD_OUT, split: str = "test", suffix: str = "") -> tuple[Evaluation, ...]:
+def found_in_scenes(
+    px: int | str, number: int = HELD_OUT, split: str = "test", suffix: str = ""
+) -> tuple[Evaluation, ...]:
     """The tasks of the fine stage on scenes of a split, in the log as their name with `suffix`."""
     return tuple(
         Evaluation(task, scenes(number, size=px, split=split, fields=FIELDS[reads]), name=task + suffix)
@@ -200,7 +203,7 @@ def _source(data: str, reads: Reads, batch_size: int, size: str, flip: float, sh
     return Source(data, {"grounding": 1.0}, batch_size, boxes=boxes)
 
 
-def _scenes(reads: Reads, px: int) -> str:
+def _scenes(reads: Reads, px: int | str) -> str:
     return scenes(size=px, seed=list(TASKS).index(reads), fields=FIELDS[reads])
 
 

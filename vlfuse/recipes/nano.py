@@ -114,7 +114,7 @@ def fiber_nano_fine(out: str = "runs/fiber-nano-fine", steps: int = 3000, init: 
 TRAY = 100  # pixels: the height of a picture of trays as it is drawn
 TRAY_SIZE = 128  # it is shown with as many pixels as a square of this side has
 TO_JUDGE, TO_REWARD = 600, 800
-REWARD_LR = 1e-4
+LAST_LR = 3e-4
 
 
 def fiber_nano_more(
@@ -157,41 +157,57 @@ def fiber_nano_more(
     )
 
 
-def fiber_nano_reward(
-    out: str = "runs/fiber-nano-reward", steps: int = 240, init: str = "runs/fiber-nano-more/model"
+def fiber_nano_last(
+    out: str = "runs/fiber-nano-last", steps: int = 2200, init: str = "runs/fiber-nano-more/model"
 ) -> Run:
-    """Last, captions for their reward at every step and a low rate. Beside them questions, at every other step, and all else that
-    `fiber-nano-more` taught in turns.
+    """Last, at a lower rate, captions for their reward, questions and boxes most often, all else in turns; and scenes drawn at any size,
+    as a user's may be, which look unlike those drawn at the model's own once they are brought to it.
 
     Args:
         out: Folder of the run.
         steps: Updates.
         init: What `vlfuse train fiber-nano-more` made.
     """
-    run, known = fiber_nano_more(out, steps, init), lessons(size_of("nano").image_size)
-    captions, asked = known.pop("captions"), replace(known.pop("asked"), first=1, every=2)
-    turns = [replace(source, first=2 * turn, every=2 * len(known)) for turn, source in enumerate(known.values())]
+    px = size_of("nano").image_size
+    run, known = fiber_nano_more(out, steps, init), lessons(drawn(px))
+    turns = {
+        "captions": (2, 0), "asked": (2, 1), "regions": (4, 0), "phrases": (4, 2), "compared": (4, 1), "trays": (8, 3),
+        "expressions": (16, 7), "single": (16, 5), "pairs": (16, 9), "entailment": (16, 13), "search": (16, 15),
+    }  # fmt: skip
+    others = drawn(px, own=False)
+    asked = scenes(HELD_OUT, size=others, split="test", fields="questions")
     return replace(
         run,
-        recipe="fiber-nano-reward",
-        sources=(captions, asked, *turns),
-        optim=replace(run.optim, lr=REWARD_LR, warmup=0.1),
+        recipe="fiber-nano-last",
+        sources=tuple(replace(known[name], every=every, first=first) for name, (every, first) in turns.items()),
+        optim=replace(run.optim, lr=LAST_LR),
+        evaluations=(
+            *run.evaluations,
+            Evaluation("vqa", asked, name="vqa-resized"),
+            *found_in_scenes(others, suffix="-resized"),
+        ),
         seed=1,  # other scenes than those of the run before
     )
 
 
-def lessons(px: int) -> dict[str, Source]:
-    """What the last two recipes teach, each lesson at every step."""
+def drawn(px: int, own: bool = True) -> str:
+    """Sides of scenes for a model that takes `px` pixels: half of them its own, unless `own` is False."""
+    others = [3 * px // 2, 2 * px, 3 * px]
+    return "+".join(str(side) for side in [px] * len(others) * own + others)
+
+
+def lessons(side: int | str) -> dict[str, Source]:
+    """What the last two recipes teach, each lesson at every step. side: of the scenes in pixels, several joined by "+"."""
     regions, phrases, expressions = (
-        replace(source, heads={"grounding": BOX_SHARE}) for source in boxes_of_scenes(px, 3 * 32)
+        replace(source, heads={"grounding": BOX_SHARE}) for source in boxes_of_scenes(side, 3 * 32)
     )
-    phrases = replace(phrases, data=scenes(size=px, seed=29, fields="captions+phrases"))
-    compared = scenes(size=px, seed=22, questions=6, fields="questions", kinds="comparison")
-    asked = scenes(size=px, seed=21, questions=5, fields="questions")
-    rewarded = scenes(size=px, seed=27, captions=5, fields="captions")
-    paired, single = scenes(size=px, seed=23, paired=1), scenes(size=px, seed=24, fields="statements")
-    judged = scenes(size=px, seed=25, entailment=1, fields="statements")
-    told = scenes(size=px, seed=26, captions=1, fields="captions")
+    phrases = replace(phrases, data=scenes(size=side, seed=29, fields="captions+phrases"))
+    compared = scenes(size=side, seed=22, questions=6, fields="questions", kinds="comparison")
+    asked = scenes(size=side, seed=21, questions=5, fields="questions")
+    rewarded = scenes(size=side, seed=27, captions=5, fields="captions")
+    paired, single = scenes(size=side, seed=23, paired=1), scenes(size=side, seed=24, fields="statements")
+    judged = scenes(size=side, seed=25, entailment=1, fields="statements")
+    told = scenes(size=side, seed=26, captions=1, fields="captions")
     trays = scenes(size=TRAY, seed=28, trays=1, parts="either", fields="statements+regions")
     return {
         "trays": Source(trays, {"nlvr": 1.0}, 24, statements=2, image_size=TRAY_SIZE),
