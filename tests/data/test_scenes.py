@@ -195,7 +195,6 @@ def test_several_sizes(options):
     assert heights == {64, 96, 128}
 
 
-
 def test_splits_share_no_set_of_things():
     bags = {}
     for split in SPLITS:

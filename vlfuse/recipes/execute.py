@@ -96,6 +96,7 @@ def card(run: Run, model: Model, folder: Path, scores: dict[str, float], command
         *_table(scores),
         "```python",
         "import vlfuse",
+        "",
         f'model = vlfuse.load("{folder.as_posix()}")',
         "```",
         "",
